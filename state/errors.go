@@ -1,0 +1,13 @@
+package state
+
+import "errors"
+
+// What can become of a proposed command besides a [Result]. They are defined here so that the packages on
+// both sides of the border between consensus and the edges can name them without knowing each other.
+var (
+	// ErrNoLeader says that the command was certainly not applied; it may be sent again.
+	ErrNoLeader = errors.New("no leader")
+	// ErrOutcomeUnknown says that the command may or may not be applied. It may be sent again with the
+	// same request id, and then has its effect once.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
+)
