@@ -1,0 +1,136 @@
+package archtest
+
+import (
+	"encoding/json"
+	"errors"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/lbnode/lbnode/"
+
+// anyOurs lets a package import every package of ours.
+const anyOurs = "*"
+
+// rule says what a package may import: ours by path below the module, others' by module path prefix. The
+// standard library is free. Tests may import what they like.
+type rule struct{ ours, others []string }
+
+// rules is the import table of docs/architecture.md. A package that is not listed fails the test.
+var rules = map[string]rule{
+	"state":               {others: []string{"github.com/hashicorp/go-immutable-radix/v2"}},
+	"api":                 {},
+	"stats":               {},
+	"fsm":                 {ours: []string{"state"}, others: []string{"github.com/hashicorp/raft"}},
+	"cluster":             {ours: []string{"cluster/transport", "cluster/gossip"}, others: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb/v2", "github.com/hashicorp/go-hclog", "go.etcd.io/bbolt"}},
+	"cluster/transport":   {},
+	"cluster/gossip":      {others: []string{"github.com/hashicorp/memberlist"}},
+	"health":              {ours: []string{"state"}},
+	"proxy":               {ours: []string{"state", "stats", "proxy/http1", "proxy/route", "proxy/upstream"}},
+	"proxy/http1":         {},
+	"proxy/upstream":      {ours: []string{"state", "stats"}},
+	"proxy/balance":       {ours: []string{"state", "proxy/upstream"}, others: []string{"github.com/cespare/xxhash/v2"}},
+	"proxy/route":         {ours: []string{"state", "stats", "proxy/upstream", "proxy/balance"}},
+	"proxy/portable":      {ours: []string{"proxy", "proxy/http1"}},
+	"httpapi":             {ours: []string{"api", "state", "stats", "internal/strictjson"}, others: []string{"github.com/gorilla/mux", "go.yaml.in/yaml/v3"}},
+	"client":              {ours: []string{"api"}},
+	"node":                {ours: []string{anyOurs}, others: []string{"github.com/prometheus/client_golang"}},
+	"internal/archtest":   {},
+	"internal/buildinfo":  {},
+	"internal/config":     {others: []string{"go.yaml.in/yaml/v3"}},
+	"internal/demo":       {ours: []string{"api", "client"}, others: []string{"golang.org/x/term"}},
+	"internal/strictjson": {},
+	"internal/telemetry":  {ours: []string{"stats"}, others: []string{"github.com/armon/go-metrics", "github.com/prometheus/client_golang"}},
+	"cmd/lbnode":          {ours: []string{"cluster/transport", "internal/buildinfo", "internal/config", "internal/demo", "node"}},
+	"cmd/lbctl":           {ours: []string{"api", "client", "internal/buildinfo"}, others: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3"}},
+	"bench":               {others: []string{"golang.org/x/sys"}},
+}
+
+// noConsensus lists what must never reach Raft or gossip, not even through another package.
+var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "httpapi", "api", "client"}
+
+type pkg struct {
+	ImportPath, Dir, Doc string
+	Standard             bool
+	GoFiles, Imports     []string
+	Deps                 []string
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Dir,Doc,Standard,GoFiles,Imports,Deps", module+"...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var pkgs []pkg
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return pkgs
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.GoFiles) > 0 {
+			pkgs = append(pkgs, p)
+		}
+	}
+}
+
+func TestImports_followTheTable(t *testing.T) {
+	t.Parallel()
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		r, ok := rules[name]
+		if !ok {
+			t.Errorf("package %s is not in the import table of internal/archtest and docs/architecture.md", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if short, ours := strings.CutPrefix(imp, module); ours {
+				if !slices.Contains(r.ours, short) && !slices.Contains(r.ours, anyOurs) {
+					t.Errorf("%s imports %s, which the table does not allow", name, short)
+				}
+			} else if first, _, _ := strings.Cut(imp, "/"); strings.Contains(first, ".") {
+				if !slices.ContainsFunc(r.others, func(o string) bool { return imp == o || strings.HasPrefix(imp, o+"/") }) {
+					t.Errorf("%s imports %s, which the table does not allow", name, imp)
+				}
+			}
+		}
+		if p.Doc == "" {
+			t.Errorf("package %s has no comment that says what it is, who calls it and what it never does", name)
+		}
+		if slices.Contains(noConsensus, name) {
+			for _, dep := range p.Deps {
+				if strings.HasPrefix(dep, "github.com/hashicorp/raft") || strings.HasPrefix(dep, "github.com/hashicorp/memberlist") {
+					t.Errorf("%s reaches %s; the data path and the edges know nothing of consensus", name, dep)
+				}
+			}
+		}
+	}
+}
+
+// No package does work when it is merely imported.
+func TestNoInitFunctions(t *testing.T) {
+	t.Parallel()
+	for _, p := range list(t) {
+		for _, file := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range f.Decls {
+				if fn, ok := isFunc(d); ok && fn == "init" {
+					t.Errorf("%s/%s has an init function", p.ImportPath, file)
+				}
+			}
+		}
+	}
+}

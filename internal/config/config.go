@@ -1,0 +1,204 @@
+// Package config reads what an operator says about one node: defaults, then a YAML file, then LBNODE_…
+// environment variables, then flags, each overriding the one before.
+//
+// [Load] returns a [Config] that [Config.Validate] has accepted, or an error that names the setting, its
+// value and the fix. Package cmd/lbnode calls it; nothing else reads flags or the environment.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is one node's settings. See [Default] for the defaults and the usage texts in options.go.
+type Config struct {
+	Name            string // "" = the name kept in the data dir, else the host's
+	DataDir         string
+	ProxyAddrs      []string
+	ProxyTLSAddrs   []string
+	TLSCertFile     string
+	TLSKeyFile      string
+	APIAddr         string
+	ClusterAddr     string
+	AdvertiseAddr   string // "" = derived from ClusterAddr
+	Join            []string
+	BootstrapExpect int
+	NonVoter        bool
+	ClusterKeyFile  string
+	Engine          string // auto or portable
+	TrustedProxies  []netip.Prefix
+	DrainTimeout    time.Duration // how long SIGTERM waits for requests in flight
+	Insecure        bool
+	LogLevel        slog.Level
+	LogFormat       string // text or json
+}
+
+// Default returns the settings of a node that is told nothing: everything on loopback.
+func Default() Config {
+	return Config{
+		DataDir:      "./lbnode-data",
+		ProxyAddrs:   []string{"127.0.0.1:8080"},
+		APIAddr:      "127.0.0.1:9080",
+		ClusterAddr:  "127.0.0.1:7946",
+		Engine:       "auto",
+		DrainTimeout: 30 * time.Second,
+		LogFormat:    "text",
+	}
+}
+
+var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62})$`)
+
+// Validate returns the first setting that cannot work, with the fix.
+func (c Config) Validate() error {
+	for _, check := range []func() error{c.checkIdentity, c.checkAddrs, c.checkTLS, c.checkExposure} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c Config) checkIdentity() error {
+	switch {
+	case c.Name != "" && !namePattern.MatchString(c.Name):
+		return fmt.Errorf("--name %q must be 1 to 63 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit", c.Name)
+	case c.DataDir == "":
+		return fmt.Errorf("--data-dir must not be empty")
+	case c.BootstrapExpect < 0 || c.BootstrapExpect > 9:
+		return fmt.Errorf("--bootstrap-expect %d must be between 0 and 9", c.BootstrapExpect)
+	case c.BootstrapExpect > 1 && len(c.Join) == 0:
+		return fmt.Errorf("--bootstrap-expect %d needs --join with the cluster addresses of the other nodes", c.BootstrapExpect)
+	case c.BootstrapExpect > 0 && c.NonVoter:
+		return fmt.Errorf("--bootstrap-expect and --non-voter exclude each other: a new cluster is made of voters")
+	case c.NonVoter && len(c.Join) == 0:
+		return fmt.Errorf("--non-voter needs --join: a node without a vote cannot start a cluster")
+	case c.Engine != "auto" && c.Engine != "portable":
+		return fmt.Errorf("--engine %q must be auto or portable", c.Engine)
+	case c.LogFormat != "text" && c.LogFormat != "json":
+		return fmt.Errorf("--log-format %q must be text or json", c.LogFormat)
+	case c.DrainTimeout < 0:
+		return fmt.Errorf("--drain-timeout %s must not be negative", c.DrainTimeout)
+	}
+	return nil
+}
+
+func (c Config) checkAddrs() error {
+	if len(c.ProxyAddrs)+len(c.ProxyTLSAddrs) == 0 {
+		return fmt.Errorf("--proxy-addr must name at least one address")
+	}
+	named := map[string][]string{
+		"--proxy-addr": c.ProxyAddrs, "--proxy-tls-addr": c.ProxyTLSAddrs, "--api-addr": {c.APIAddr},
+		"--cluster-addr": {c.ClusterAddr}, "--join": c.Join,
+	}
+	if c.AdvertiseAddr != "" {
+		named["--advertise-addr"] = []string{c.AdvertiseAddr}
+	}
+	seen := map[string]string{}
+	for _, flag := range []string{"--proxy-addr", "--proxy-tls-addr", "--api-addr", "--cluster-addr", "--advertise-addr", "--join"} {
+		for _, addr := range named[flag] {
+			if err := checkHostPort(flag, addr); err != nil {
+				return err
+			}
+			if flag == "--advertise-addr" || flag == "--join" || strings.HasSuffix(addr, ":0") {
+				continue
+			}
+			if other, taken := seen[addr]; taken {
+				return fmt.Errorf("%s %s is also %s; each listener needs an address of its own", flag, addr, other)
+			}
+			seen[addr] = flag
+		}
+	}
+	if host, _, _ := net.SplitHostPort(c.AdvertiseAddr); c.AdvertiseAddr != "" && isWildcard(host) {
+		return fmt.Errorf("--advertise-addr %s must be an address that other nodes can dial", c.AdvertiseAddr)
+	}
+	return nil
+}
+
+func checkHostPort(flag, addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s %q must be host:port, such as 10.0.0.1:7946", flag, addr)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%s %q has port %q; ports go from 0 to 65535", flag, addr, port)
+	}
+	return nil
+}
+
+func (c Config) checkTLS() error {
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		return fmt.Errorf("--tls-cert-file and --tls-key-file belong together; give both")
+	}
+	if len(c.ProxyTLSAddrs) > 0 && c.TLSCertFile == "" {
+		return fmt.Errorf("--proxy-tls-addr %s needs --tls-cert-file and --tls-key-file", c.ProxyTLSAddrs[0])
+	}
+	return nil
+}
+
+// checkExposure refuses to offer control to the network without a secret.
+func (c Config) checkExposure() error {
+	if c.Insecure {
+		return nil
+	}
+	if c.ClusterKeyFile == "" {
+		for _, a := range []struct{ flag, addr string }{{"--cluster-addr", c.ClusterAddr}, {"--advertise-addr", c.AdvertiseAddr}} {
+			if a.addr != "" && !isLoopback(a.addr) {
+				return fmt.Errorf("%s %s is not a loopback address: anyone who reaches it could take over the cluster. "+
+					"Make a key once with `lbnode keygen > cluster.key`, copy it to every node and start with --cluster-key-file cluster.key "+
+					"(or --insecure in a lab)", a.flag, a.addr)
+			}
+		}
+	}
+	if !isLoopback(c.APIAddr) {
+		return fmt.Errorf("--api-addr %s is not a loopback address, and without tokens anyone who reaches it could change the cluster. "+
+			"Use a loopback address such as 127.0.0.1:9080 and reach it from elsewhere over ssh (or --insecure in a lab)", c.APIAddr)
+	}
+	return nil
+}
+
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func isWildcard(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.IsUnspecified()
+}
+
+// NameFrom makes a node id of a host name.
+func NameFrom(hostname string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(hostname) {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || b.Len() > 0 && strings.ContainsRune("._-", r) {
+			b.WriteRune(r)
+		} else if b.Len() > 0 {
+			b.WriteByte('-')
+		}
+	}
+	name := b.String()
+	if name == "" {
+		return "lbnode"
+	}
+	return name[:min(len(name), 63)]
+}
+
+// Paths inside the data dir.
+func (c Config) path(name string) string { return filepath.Join(c.DataDir, name) }
+
+// ViewFile is where the last applied view is kept.
+func (c Config) ViewFile() string { return c.path("view.snap") }
