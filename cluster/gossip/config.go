@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"time"
 
@@ -140,9 +141,10 @@ func (c Config) Validate() error {
 }
 
 // suspicion is memberlist's longest wait between suspecting a member and
-// declaring it dead, for clusters up to a thousand members.
-func (c Config) suspicion() time.Duration {
-	return suspicionMult * suspicionMaxMult * 3 * c.ProbeInterval
+// declaring it dead, in a cluster of n, and one probe more.
+func (c Config) suspicion(n int) time.Duration {
+	scale := max(1, math.Log10(float64(max(1, n))))
+	return time.Duration(suspicionMult*suspicionMaxMult*scale*float64(c.ProbeInterval)) + c.ProbeInterval
 }
 
 const (

@@ -97,7 +97,7 @@ func New(cfg Config) (*Gossip, error) {
 		log:      cfg.Logger,
 		instance: binary.BigEndian.Uint64(instance[:]),
 		keyring:  mc.Keyring,
-		table:    newTable(cfg.Logger, cfg.DeadRetention, cfg.suspicion()),
+		table:    newTable(cfg.Logger, cfg.DeadRetention, cfg.suspicion),
 		large:    newQueue(maxLargeQueued, maxInboundBytes),
 		inbound:  newQueue(cfg.MaxQueued, maxInboundBytes),
 		states:   make(map[stateKey]*registered),
@@ -106,7 +106,7 @@ func New(cfg Config) (*Gossip, error) {
 	g.logs = newLogWriter(cfg.Logger, func(id string) { g.table.suspected(id, time.Now()) })
 	g.addState(stateKey{kind: kindLeave}, departures{g.table})
 	g.packets.RetransmitMult = mc.RetransmitMult
-	g.packets.NumNodes = func() int { return len(g.table.reachable(cfg.NodeID)) + 1 }
+	g.packets.NumNodes = g.table.count
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 
 	ctx, cancel := context.WithTimeout(g.ctx, cfg.StreamTimeout)
@@ -322,11 +322,19 @@ func (g *Gossip) Leave(ctx context.Context) error {
 	g.table.leaving(bye, time.Now())
 	msg := encodeMessage(stateKey{kind: kindLeave}, appendDeparture(nil, bye))
 	g.spread(msg)
-	g.large.push(msg)
+	told := make(chan struct{})
+	g.wg.Go(func() { defer close(told); g.sendAll(msg) })
 	if err := g.list.Leave(max(time.Until(deadline), 1)); err != nil {
 		return fmt.Errorf("gossip: %w", err)
 	}
-	return nil
+	select {
+	case <-told:
+		return nil
+	case <-time.After(time.Until(deadline)):
+		return fmt.Errorf("gossip: leave: %w", context.DeadlineExceeded)
+	case <-ctx.Done():
+		return fmt.Errorf("gossip: leave: %w", ctx.Err())
+	}
 }
 
 // Close stops gossiping without a word; the others will notice. It waits for

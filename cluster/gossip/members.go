@@ -36,9 +36,11 @@ type Member struct {
 // table is our own copy of the membership: memberlist hands out pointers that
 // it keeps writing to, and hides suspicion and the reason of a departure.
 type table struct {
-	log     *slog.Logger
-	forget  time.Duration // dead and left members are dropped after this
-	suspect time.Duration // suspicions end after this, dead or refuted
+	log    *slog.Logger
+	forget time.Duration // dead and left members are dropped after this
+	// suspect gives the longest suspicion in a cluster of n: after it the member
+	// was declared dead, or has refuted.
+	suspect func(n int) time.Duration
 	changed chan struct{} // cap 1
 
 	mu   sync.Mutex
@@ -57,7 +59,7 @@ type departure struct {
 	instance uint64
 }
 
-func newTable(log *slog.Logger, forget, suspect time.Duration) *table {
+func newTable(log *slog.Logger, forget time.Duration, suspect func(n int) time.Duration) *table {
 	return &table{
 		log:     log,
 		forget:  forget,
@@ -166,13 +168,14 @@ func (t *table) departures() []departure {
 func (t *table) sweep(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	longest := t.suspect(len(t.byID))
 	for id, e := range t.byID {
 		age := now.Sub(e.Since)
 		switch {
 		case (e.Status == Dead || e.Status == Left) && age >= t.forget:
 			delete(t.byID, id)
 			t.signal()
-		case e.Status == Suspect && age >= t.suspect:
+		case e.Status == Suspect && age >= longest:
 			t.set(e, Alive, now) // memberlist would have declared it dead
 		}
 	}
@@ -199,4 +202,17 @@ func (t *table) reachable(self string) []Member {
 	return slices.DeleteFunc(t.list(), func(m Member) bool {
 		return m.ID == self || (m.Status != Alive && m.Status != Suspect)
 	})
+}
+
+// count is the number of members that are not gone.
+func (t *table) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	for _, e := range t.byID {
+		if e.Status == Alive || e.Status == Suspect {
+			n++
+		}
+	}
+	return n
 }

@@ -27,6 +27,7 @@ type credentials struct {
 	keys  []Key
 	leaf  tls.Certificate
 	roots []*x509.Certificate // one per key, same order
+	pools []*x509.CertPool    // of one root each, so that verify knows the key
 }
 
 func newCredentials(keys []Key, nodeID string) (*credentials, error) {
@@ -42,7 +43,10 @@ func newCredentials(keys []Key, nodeID string) (*credentials, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cluster key %s: %w", k.Fingerprint(), err)
 		}
+		pool := x509.NewCertPool()
+		pool.AddCert(root)
 		c.roots = append(c.roots, root)
+		c.pools = append(c.pools, pool)
 	}
 	leaf, err := issueLeaf(c.keys[0], c.roots[0], nodeID)
 	if err != nil {
@@ -108,9 +112,7 @@ func issueLeaf(k Key, root *x509.Certificate, nodeID string) (tls.Certificate, e
 // verify says which of our keys signed the peer's leaf.
 func (c *credentials) verify(leaf *x509.Certificate) (Key, error) {
 	_, at, _ := validity()
-	for i, root := range c.roots {
-		pool := x509.NewCertPool()
-		pool.AddCert(root)
+	for i, pool := range c.pools {
 		_, err := leaf.Verify(x509.VerifyOptions{
 			Roots:         pool,
 			Intermediates: x509.NewCertPool(),

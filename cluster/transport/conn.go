@@ -27,9 +27,6 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite and the other methods are those of tls.Conn.
-var _ net.Conn = (*Conn)(nil)
-
 // meter counts what the kernel took: the difference between "not sent" and
 // "outcome unknown" is one byte.
 type meter struct {
