@@ -180,25 +180,5 @@ func isWildcard(host string) bool {
 	return host == "" || err == nil && ip.IsUnspecified()
 }
 
-// NameFrom makes a node id of a host name.
-func NameFrom(hostname string) string {
-	var b strings.Builder
-	for _, r := range strings.ToLower(hostname) {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || b.Len() > 0 && strings.ContainsRune("._-", r) {
-			b.WriteRune(r)
-		} else if b.Len() > 0 {
-			b.WriteByte('-')
-		}
-	}
-	name := b.String()
-	if name == "" {
-		return "lbnode"
-	}
-	return name[:min(len(name), 63)]
-}
-
-// Paths inside the data dir.
-func (c Config) path(name string) string { return filepath.Join(c.DataDir, name) }
-
-// ViewFile is where the last applied view is kept.
-func (c Config) ViewFile() string { return c.path("view.snap") }
+// ViewFile is where the last applied view is kept, in the data dir.
+func (c Config) ViewFile() string { return filepath.Join(c.DataDir, "view.snap") }

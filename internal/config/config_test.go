@@ -109,14 +109,3 @@ func TestLoad_help(t *testing.T) {
 		}
 	}
 }
-
-func TestNameFrom(t *testing.T) {
-	t.Parallel()
-	for in, want := range map[string]string{
-		"Node1": "node1", "a b_c.d": "a-b_c.d", "": "lbnode", "---": "lbnode", "ünode": "node", strings.Repeat("x", 99): strings.Repeat("x", 63),
-	} {
-		if got := NameFrom(in); got != want || !namePattern.MatchString(got) {
-			t.Errorf("NameFrom(%q) = %q, want %q", in, got, want)
-		}
-	}
-}

@@ -1,0 +1,188 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lbnode/lbnode/cluster"
+	"github.com/lbnode/lbnode/cluster/transport"
+	"github.com/lbnode/lbnode/fsm"
+	"github.com/lbnode/lbnode/health"
+	"github.com/lbnode/lbnode/httpapi"
+	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/upstream"
+	"github.com/lbnode/lbnode/state"
+	"github.com/lbnode/lbnode/stats"
+)
+
+var (
+	_ fsm.Proposer      = proposer{}
+	_ httpapi.Store     = apiStore{}
+	_ httpapi.Cluster   = apiCluster{}
+	_ httpapi.Stats     = apiStats{}
+	_ httpapi.Runtime   = apiRuntime{}
+	_ health.Electorate = electorate{}
+	_ proxy.Observer    = passive{}
+)
+
+// proposer gives consensus' errors the names that the edges know.
+type proposer struct{ c *cluster.Node }
+
+func (p proposer) Propose(ctx context.Context, cmd []byte) ([]byte, uint64, error) {
+	resp, index, err := p.c.Propose(ctx, cmd)
+	switch {
+	case errors.Is(err, cluster.ErrNoLeader):
+		err = fmt.Errorf("%w: %w", state.ErrNoLeader, err)
+	case errors.Is(err, cluster.ErrOutcomeUnknown):
+		err = fmt.Errorf("%w: %w", state.ErrOutcomeUnknown, err)
+	}
+	return resp, index, err
+}
+
+// apiStore adds what only consensus knows: whether the view may be behind.
+type apiStore struct {
+	*fsm.Store
+	c *cluster.Node
+}
+
+// Stale says that no leader vouches for the view: reads may be old.
+func (s apiStore) Stale() bool {
+	st := s.c.Status()
+	return st.LeaderID == "" || st.AppliedIndex < st.CommitIndex
+}
+
+// apiCluster translates members, status and errors for the admin API.
+type apiCluster struct{ c *cluster.Node }
+
+func (a apiCluster) Status() httpapi.ClusterStatus { return httpapi.ClusterStatus(a.c.Status()) }
+
+func (a apiCluster) Members() []httpapi.Member {
+	members := a.c.Members()
+	out := make([]httpapi.Member, len(members))
+	for i, m := range members {
+		out[i] = httpapi.Member(m)
+	}
+	return out
+}
+
+func (a apiCluster) Remove(ctx context.Context, id string, force bool) error {
+	return apiError(a.c.Remove(ctx, id, force))
+}
+
+func (a apiCluster) Transfer(ctx context.Context, to string) error {
+	return apiError(a.c.Transfer(ctx, to))
+}
+
+func apiError(err error) error {
+	for from, to := range map[error]error{
+		cluster.ErrNoLeader: state.ErrNoLeader, cluster.ErrOutcomeUnknown: state.ErrOutcomeUnknown,
+		cluster.ErrUnknownNode: httpapi.ErrUnknownNode, cluster.ErrNotSafe: httpapi.ErrNotSafe,
+	} {
+		if errors.Is(err, from) {
+			return fmt.Errorf("%w: %w", to, err)
+		}
+	}
+	return err
+}
+
+// electorate is who votes on health, and whose requests in flight count.
+type electorate struct{ c *cluster.Node }
+
+func (e electorate) Voters() []string { return e.c.Voters() }
+
+func (e electorate) Live() []string {
+	var out []string
+	for _, m := range e.c.Members() {
+		if m.Self || m.Status == "alive" || m.Status == "suspect" {
+			out = append(out, m.ID)
+		}
+	}
+	return out
+}
+
+// passive tells health what live traffic ran into.
+type passive struct{ n *Node }
+
+func (p passive) Outcome(backendID string, o upstream.Outcome) {
+	if h := p.n.health; h != nil {
+		h.Passive(backendID, o.ConnectFailed(), o.Status, o.Error())
+	}
+}
+
+// apiRuntime is what this node measures on backends.
+type apiRuntime struct{ n *Node }
+
+func (r apiRuntime) Backend(id string) httpapi.BackendRuntime {
+	rt, _ := r.n.proxy.Set().Runtime(id)
+	return httpapi.BackendRuntime{InFlight: rt.InFlight, Vetoed: rt.Vetoed, VetoReason: rt.VetoReason, VetoSince: rt.VetoSince, Latency: rt.Latency}
+}
+
+func (r apiRuntime) Observations(id string) []httpapi.Observation {
+	seen := r.n.health.Observations(id)
+	out := make([]httpapi.Observation, len(seen))
+	for i, o := range seen {
+		out[i] = httpapi.Observation{Node: o.Node, Status: state.Verdict(o.Status), Error: o.LastError, Latency: o.Latency, InFlight: o.InFlight, Since: o.Since, Seq: o.Seq}
+	}
+	return out
+}
+
+// apiStats counts for this node and asks the others.
+type apiStats struct{ n *Node }
+
+const (
+	statsMethod  = "stats"
+	statsTimeout = time.Second
+)
+
+func (s apiStats) Local() stats.Snapshot { return s.n.requests.Snapshot(s.n.ID()) }
+
+func (s apiStats) Cluster(ctx context.Context) (stats.Snapshot, []string) {
+	ctx, cancel := context.WithTimeout(ctx, statsTimeout)
+	defer cancel()
+	var (
+		mu      sync.Mutex
+		merged  = s.Local()
+		missing = []string{}
+		asked   sync.WaitGroup
+	)
+	for _, m := range s.n.cluster.Members() {
+		if m.Self || m.Status == "left" {
+			continue
+		}
+		asked.Go(func() {
+			snap, err := s.ask(ctx, m)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				missing = append(missing, m.ID)
+				return
+			}
+			merged = merged.Merge(snap)
+		})
+	}
+	asked.Wait()
+	slices.Sort(missing)
+	return merged, missing
+}
+
+func (s apiStats) ask(ctx context.Context, m cluster.Member) (stats.Snapshot, error) {
+	var snap stats.Snapshot
+	if m.Status == "dead" {
+		return snap, fmt.Errorf("%s is dead", m.ID)
+	}
+	b, err := s.n.cluster.Call(ctx, m.ID, statsMethod, nil)
+	if err != nil {
+		return snap, err
+	}
+	return snap, json.Unmarshal(b, &snap)
+}
+
+// serveStats answers another node's question for this one's counters.
+func (n *Node) serveStats(context.Context, transport.Peer, []byte) ([]byte, error) {
+	return json.Marshal(n.requests.Snapshot(n.ID()))
+}

@@ -1,0 +1,365 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/lbnode/lbnode/cluster"
+	"github.com/lbnode/lbnode/cluster/gossip"
+	"github.com/lbnode/lbnode/cluster/transport"
+	"github.com/lbnode/lbnode/fsm"
+	"github.com/lbnode/lbnode/health"
+	"github.com/lbnode/lbnode/httpapi"
+	"github.com/lbnode/lbnode/internal/config"
+	"github.com/lbnode/lbnode/internal/telemetry"
+	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/portable"
+	"github.com/lbnode/lbnode/state"
+	"github.com/lbnode/lbnode/stats"
+)
+
+// Options are what a process adds to an operator's settings.
+type Options struct {
+	Version string
+	Logger  *slog.Logger
+	Timing  cluster.Timing // zero = the defaults
+}
+
+// Node is one assembled process. New makes it, Run runs it once.
+type Node struct {
+	cfg  config.Config
+	opts Options
+	log  *slog.Logger
+
+	fsm      *fsm.FSM
+	store    *fsm.Store
+	cluster  *cluster.Node
+	requests *stats.Registry
+	proxy    *proxy.Proxy
+	engine   proxy.Engine
+	health   *health.Health
+	api      *http.Server
+	apiAddr  net.Listener
+
+	draining atomic.Bool
+	fatal    chan error // the first reason to end the process
+	cleanup  stack
+	loops    sync.WaitGroup
+}
+
+// stack holds what New has opened, to be closed in reverse order.
+type stack struct{ closers []func() error }
+
+func (s *stack) push(f func() error) { s.closers = append(s.closers, f) }
+
+func (s *stack) close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// New builds a node and opens its listeners. It reads the data dir, refusing one that is damaged or
+// belongs to somebody else, and starts nothing. On error everything is closed again.
+func New(cfg config.Config, opts Options) (_ *Node, err error) {
+	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, fatal: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.cleanup.close())
+		}
+	}()
+	for _, build := range []func() error{n.buildState, n.buildProxy, n.listenAPI, n.buildCluster, n.buildHealth, n.buildAPI} {
+		if err := build(); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (n *Node) fail(err error) {
+	select {
+	case n.fatal <- err:
+	default: // an earlier reason is being acted on
+	}
+}
+
+func (n *Node) buildState() error {
+	view, err := fsm.ViewFile{Path: n.cfg.ViewFile()}.Load()
+	if err != nil {
+		return err
+	}
+	n.fsm = fsm.NewFSM(fsm.Config{Fatal: n.fail, Logger: n.log})
+	n.fsm.Seed(view)
+	return nil
+}
+
+func (n *Node) buildProxy() (err error) {
+	if n.requests, err = stats.New(stats.DefaultConfig()); err != nil {
+		return err
+	}
+	pcfg := proxy.DefaultConfig()
+	pcfg.Stats, pcfg.Observer, pcfg.TrustedProxies, pcfg.Logger = n.requests, passive{n}, n.cfg.TrustedProxies, n.log
+	if n.proxy, err = proxy.New(pcfg); err != nil {
+		return err
+	}
+	n.cleanup.push(n.proxy.Close)
+	ecfg := portable.DefaultConfig()
+	ecfg.Proxy, ecfg.Addrs, ecfg.TLSAddrs, ecfg.Logger = n.proxy, n.cfg.ProxyAddrs, n.cfg.ProxyTLSAddrs, n.log
+	if ecfg.Certificate, err = certificate(n.cfg); err != nil {
+		return err
+	}
+	engine, err := portable.New(ecfg)
+	if err != nil {
+		return err
+	}
+	n.engine = engine
+	n.cleanup.push(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return engine.Shutdown(ctx)
+	})
+	return n.proxy.Update(n.fsm.View())
+}
+
+func (n *Node) listenAPI() (err error) {
+	if n.apiAddr, err = net.Listen("tcp", n.cfg.APIAddr); err != nil {
+		return fmt.Errorf("--api-addr: %w", err)
+	}
+	n.cleanup.push(func() error { return ignoreClosed(n.apiAddr.Close()) })
+	return nil
+}
+
+func (n *Node) buildCluster() error {
+	keys, err := readKeys(n.cfg.ClusterKeyFile)
+	if err != nil {
+		return err
+	}
+	n.cluster, err = cluster.New(cluster.Config{
+		NodeID: n.cfg.Name, DataDir: n.cfg.DataDir, Addr: n.cfg.ClusterAddr, Advertise: n.cfg.AdvertiseAddr,
+		Join: n.cfg.Join, BootstrapExpect: n.cfg.BootstrapExpect, NonVoter: n.cfg.NonVoter,
+		Keys: keys, Meta: n.meta(), FSM: n.fsm, InitCommand: initCommand, Logger: n.log, Timing: n.opts.Timing,
+	})
+	if err != nil {
+		return err
+	}
+	n.cleanup.push(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		return n.cluster.Stop(ctx)
+	})
+	n.store = fsm.NewStore(n.fsm, proposer{n.cluster}, time.Now)
+	n.cluster.Handle(statsMethod, n.serveStats)
+	return nil
+}
+
+// readKeys reads the cluster key file; no file means the open key of a lab on loopback.
+func readKeys(path string) ([]transport.Key, error) {
+	if path == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--cluster-key-file: %w", err)
+	}
+	keys, err := transport.ParseKeys(b)
+	if err != nil {
+		return nil, fmt.Errorf("--cluster-key-file %s: %w", path, err)
+	}
+	return keys, nil
+}
+
+// initCommand is the first entry of a new cluster's log.
+func initCommand(clusterID string) []byte {
+	b, err := state.Encode(state.Command{Type: state.TypeInit, ClusterID: clusterID, Actor: "lbnode", At: time.Now().UTC()})
+	if err != nil { // a command without operations always encodes
+		panic(err)
+	}
+	return b
+}
+
+func (n *Node) meta() gossip.Meta {
+	return gossip.Meta{
+		API: n.apiAddr.Addr().String(), Proxy: firstAddr(n.engine), Version: n.opts.Version,
+		Proto: [2]uint8{1, 1}, Voter: !n.cfg.NonVoter, Draining: n.draining.Load(),
+	}
+}
+
+func firstAddr(e proxy.Engine) string {
+	for _, a := range append(e.Addrs(), e.TLSAddrs()...) {
+		return a.String()
+	}
+	return ""
+}
+
+func (n *Node) buildHealth() (err error) {
+	cfg := health.DefaultConfig()
+	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
+	cfg.Voter, cfg.Score = n.votes, n.cluster.HealthScore
+	cfg.Committer, cfg.Electorate, cfg.Overlay = n.store, electorate{n.cluster}, n.proxy.Set()
+	cfg.InFlight, cfg.Applied = n.proxy.Set().InFlight, n.proxy.Set().Applied
+	if n.health, err = health.New(cfg); err != nil {
+		return err
+	}
+	n.cleanup.push(n.health.Close)
+	table := n.health.Table()
+	table.SetBroadcast(n.cluster.AddState("health", table))
+	return nil
+}
+
+func (n *Node) votes() bool {
+	id := n.ID()
+	for _, v := range n.cluster.Voters() {
+		if v == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *Node) buildAPI() error {
+	reg, err := telemetry.NewRegistry(n.requests, n.opts.Version)
+	if err != nil {
+		return err
+	}
+	if err := telemetry.ExportLibraries(reg); err != nil {
+		return err
+	}
+	cfg := httpapi.DefaultConfig()
+	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
+	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
+	cfg.Metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+	handler, err := httpapi.New(cfg)
+	if err != nil {
+		return err
+	}
+	n.api = &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(n.log.With("part", "api").Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// ID is this node's name, as kept in its data dir.
+func (n *Node) ID() string { return n.cluster.Status().NodeID }
+
+// APIAddr is where the admin API listens.
+func (n *Node) APIAddr() net.Addr { return n.apiAddr.Addr() }
+
+// ProxyAddrs is where HTTP traffic comes in.
+func (n *Node) ProxyAddrs() []net.Addr { return n.engine.Addrs() }
+
+// ClusterAddr is what the other nodes dial.
+func (n *Node) ClusterAddr() string { return n.cluster.Advertise() }
+
+// Store is the replicated state, for callers in the same process.
+func (n *Node) Store() *fsm.Store { return n.store }
+
+// ready says whether this node should get traffic. A node without leader or quorum is ready: it serves
+// from what it knows. One that has never had a state is not: it would answer 404 to everything.
+func (n *Node) ready() (bool, []string) {
+	var why []string
+	if n.draining.Load() {
+		why = append(why, "the node is draining")
+	}
+	if n.fsm.View().ClusterID == "" {
+		why = append(why, "the node has not joined a cluster yet")
+	}
+	return len(why) == 0, why
+}
+
+// Run serves until ctx ends, and then drains and stops; or until the node must not go on, whose reason it
+// returns. It may be called once.
+func (n *Node) Run(ctx context.Context) error {
+	live, stopLoops := context.WithCancel(context.Background())
+	defer stopLoops()
+	if err := n.start(live); err != nil {
+		stopLoops()
+		n.loops.Wait()
+		return errors.Join(err, n.cleanup.close())
+	}
+	var failure error
+	select {
+	case <-ctx.Done():
+		n.drain()
+	case failure = <-n.fatal:
+	case failure = <-n.cluster.Failed():
+	}
+	stopLoops()
+	n.loops.Wait()
+	err := n.cleanup.close()
+	if failure != nil {
+		return failure
+	}
+	return err
+}
+
+func (n *Node) start(ctx context.Context) error {
+	if err := n.engine.Start(); err != nil {
+		return err
+	}
+	n.loops.Go(func() {
+		if err := n.api.Serve(n.apiAddr); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("admin API: %w", err))
+		}
+	})
+	n.cleanup.push(func() error { return n.api.Close() })
+	n.health.Start()
+	n.startLoops(ctx)
+	if err := n.cluster.Start(ctx); err != nil {
+		n.api.Close()
+		return err
+	}
+	n.log.Info("node is up", "node", n.ID(), "version", n.opts.Version, "proxy", join(n.engine.Addrs()), "proxy_tls", join(n.engine.TLSAddrs()),
+		"api", n.apiAddr.Addr().String(), "cluster", n.ClusterAddr())
+	return nil
+}
+
+// drain stops taking traffic in the order that loses none: stop being ready, hand over leadership, let
+// requests finish.
+func (n *Node) drain() {
+	n.log.Info("draining", "node", n.ID(), "timeout", n.cfg.DrainTimeout)
+	n.draining.Store(true)
+	if err := n.cluster.SetMeta(n.meta()); err != nil {
+		n.log.Debug("could not tell the others", "error", err)
+	}
+	n.engine.Drain()
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout)
+	defer cancel()
+	if n.cluster.IsLeader() && len(n.cluster.Voters()) > 1 {
+		if err := n.cluster.Transfer(ctx, ""); err != nil {
+			n.log.Warn("leadership was not handed over; the others will elect a leader", "error", err)
+		}
+	}
+	if err := n.engine.Shutdown(ctx); err != nil {
+		n.log.Warn("requests were cut off at the end of the drain timeout", "error", err)
+	}
+	n.api.Close()
+}
+
+func join(addrs []net.Addr) string {
+	s := make([]string, len(addrs))
+	for i, a := range addrs {
+		s[i] = a.String()
+	}
+	return strings.Join(s, ",")
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
