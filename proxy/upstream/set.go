@@ -1,0 +1,270 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lbnode/lbnode/state"
+	"github.com/lbnode/lbnode/stats"
+)
+
+// Config says how backends are reached and who hears of outcomes.
+type Config struct {
+	Logger *slog.Logger
+	Stats  *stats.Registry // where attempts are counted, by backend id
+	// Observe hears of each failed attempt (Outcome.Failed), and of the first success after one. It is
+	// called on the request path by many goroutines, must not block, and may be nil.
+	Observe func(backendID string, o Outcome)
+	// Dial makes TCP connections; nil = the system's. For tests.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// IdleTimeout is how long an unused backend connection is kept. Below what backends keep theirs, or a
+	// request may meet a connection that is just being closed.
+	IdleTimeout time.Duration
+	// MaxIdlePerBackend and MaxIdle bound the unused connections, to one address and in all.
+	MaxIdlePerBackend, MaxIdle int
+	// MaxHeaderBytes bounds a response head.
+	MaxHeaderBytes int64
+}
+
+// DefaultConfig has every default but Logger and Stats, which have none.
+func DefaultConfig() Config {
+	return Config{IdleTimeout: 4 * time.Second, MaxIdlePerBackend: 256, MaxIdle: 8192, MaxHeaderBytes: 256 << 10}
+}
+
+// Validate names the first field that cannot be used.
+func (c Config) Validate() error {
+	switch {
+	case c.Logger == nil:
+		return errors.New("upstream: config: Logger is nil")
+	case c.Stats == nil:
+		return errors.New("upstream: config: Stats is nil")
+	case c.IdleTimeout <= 0:
+		return errors.New("upstream: config: IdleTimeout must be greater than 0")
+	case c.MaxIdlePerBackend < 1 || c.MaxIdle < 1:
+		return errors.New("upstream: config: MaxIdlePerBackend and MaxIdle must be at least 1")
+	case c.MaxHeaderBytes < 1024:
+		return errors.New("upstream: config: MaxHeaderBytes must be at least 1024")
+	}
+	return nil
+}
+
+// Set is the runtime of all backends, by id. All methods may be called by any number of goroutines; those
+// of the request path are on Upstream and take no lock.
+type Set struct {
+	cfg     Config
+	start   time.Time
+	applied atomic.Uint64
+
+	mu         sync.RWMutex // guards the rest and what Upstream says it guards
+	byID       map[string]*Upstream
+	transports map[transportKey]*http.Transport
+	early      map[string]veto // vetoes for backends that no view has named yet
+	gen        uint64
+}
+
+// NewSet makes an empty set.
+func NewSet(cfg Config) (*Set, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Set{
+		cfg: cfg, start: time.Now(),
+		byID: map[string]*Upstream{}, transports: map[transportKey]*http.Transport{}, early: map[string]veto{},
+	}, nil
+}
+
+// clock is monotonic time since the set was made.
+func (s *Set) clock() time.Duration { return time.Since(s.start) }
+
+// Update brings the flags and endpoints in line with a view. When it returns they are in force: see
+// Upstream.Begin. A view older than the one applied is ignored.
+func (s *Set) Update(v *state.View) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.Index < s.applied.Load() {
+		return
+	}
+	s.gen++
+	for b := range v.Backends() {
+		u := s.byID[b.ID]
+		if u == nil {
+			u = &Upstream{id: b.ID, set: s, stats: s.cfg.Stats.Backend(b.ID), veto: s.early[b.ID]}
+			delete(s.early, b.ID)
+			s.byID[b.ID] = u
+		}
+		u.seen = s.gen
+		pool, _ := v.Pool(b.Pool)
+		if u.backend == b && u.pool == pool {
+			continue // unchanged objects keep their identity from view to view
+		}
+		s.reach(u, b, pool)
+		u.backend, u.pool = b, pool
+		u.flags.Store(flagsOf(b, pool, u.veto.down))
+	}
+	for id, u := range s.byID {
+		if u.seen == s.gen {
+			continue
+		}
+		// The flags go first: a request that counts itself after this sees them.
+		u.backend, u.pool, u.veto = nil, nil, veto{}
+		u.flags.Store(0)
+		if u.InFlight() == 0 {
+			delete(s.byID, id)
+		}
+	}
+	s.sweep()
+	s.applied.Store(v.Index)
+}
+
+// reach gives an upstream the endpoint that its configuration asks for.
+func (s *Set) reach(u *Upstream, b *state.Backend, pool *state.Pool) {
+	old := u.endpoint.Load()
+	key := transportKey{protocol: state.ProtocolAuto}
+	if pool != nil {
+		key = transportKey{protocol: pool.Protocol, tls: pool.TLS}
+	}
+	addr, err := state.ParseAddress(b.Address)
+	if err != nil { // Apply lets no such address in; without an endpoint the backend takes no traffic
+		s.cfg.Logger.Error("backend address cannot be used", "backend", b.ID, "error", err)
+		u.endpoint.Store(nil)
+		return
+	}
+	if old != nil && old.Address == addr && old.Protocol == key.protocol && old.TLS == key.tls {
+		return
+	}
+	if old != nil && old.Address != addr {
+		u.latency.reset() // another server
+	}
+	u.endpoint.Store(&Endpoint{
+		Address: addr, HostPort: addr.HostPort(), Protocol: key.protocol, TLS: key.tls, Transport: s.transport(key),
+	})
+}
+
+// flagsOf is the table of DESIGN §4, as far as it concerns routing.
+func flagsOf(b *state.Backend, pool *state.Pool, vetoed bool) uint32 {
+	ready := b.AdminState == state.AdminReady && b.Weight > 0
+	sticky := b.AdminState == state.AdminReady || b.AdminState == state.AdminStopped
+	passing := b.Verdict == state.VerdictUp
+	if b.Verdict == state.VerdictUnknown && pool != nil {
+		// A pool without checks will never get a verdict.
+		passing = pool.Initial == state.InitialUp || pool.Health.Type == state.CheckNone
+	}
+	var f uint32
+	if ready {
+		f |= bitPanic
+	}
+	if passing && !vetoed {
+		if ready {
+			f |= bitNew
+		}
+		if sticky {
+			f |= bitSticky
+		}
+	}
+	if ready && (b.Verdict == state.VerdictDown || vetoed) {
+		f |= bitFailing
+	}
+	return f
+}
+
+// sweep drops transports that no endpoint uses any more. Requests that run on them go on.
+func (s *Set) sweep() {
+	if len(s.transports) < 2 {
+		return
+	}
+	used := make(map[transportKey]bool, len(s.transports))
+	for _, u := range s.byID {
+		if ep := u.endpoint.Load(); ep != nil {
+			used[transportKey{ep.Protocol, ep.TLS}] = true
+		}
+	}
+	for key, t := range s.transports {
+		if !used[key] {
+			t.CloseIdleConnections()
+			delete(s.transports, key)
+		}
+	}
+}
+
+// Applied is the index of the view that the flags are in line with.
+func (s *Set) Applied() uint64 { return s.applied.Load() }
+
+// Get returns the runtime of a backend that a view has named, or nil. It is kept after the backend is
+// removed until no request is on it.
+func (s *Set) Get(id string) *Upstream {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byID[id]
+}
+
+// InFlight is the number of requests on a backend from this node, removed or not.
+func (s *Set) InFlight(id string) int64 {
+	if u := s.Get(id); u != nil {
+		return u.InFlight()
+	}
+	return 0
+}
+
+// SetLocal sets or takes back this node's veto on a backend. It may come before the view that names the
+// backend, and is forgotten when the backend is removed.
+func (s *Set) SetLocal(id string, down bool, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := veto{}
+	if down {
+		next = veto{down: true, reason: reason, since: time.Now()}
+	}
+	u := s.byID[id]
+	if u == nil || u.backend == nil {
+		if down {
+			s.early[id] = next
+		} else {
+			delete(s.early, id)
+		}
+		return
+	}
+	if down && u.veto.down {
+		next.since = u.veto.since
+	}
+	u.veto = next
+	u.flags.Store(flagsOf(u.backend, u.pool, down))
+}
+
+// Runtime is what the admin API shows of a backend on this node.
+type Runtime struct {
+	InFlight   int64
+	Routable   bool // takes new requests
+	Vetoed     bool
+	VetoReason string
+	VetoSince  time.Time
+	Latency    time.Duration // see Upstream.Latency
+}
+
+// Runtime returns the runtime of a backend; false if this node knows none.
+func (s *Set) Runtime(id string) (Runtime, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	u := s.byID[id]
+	if u == nil {
+		return Runtime{}, false
+	}
+	return Runtime{
+		InFlight: u.InFlight(), Routable: u.Available(New), Vetoed: u.veto.down,
+		VetoReason: u.veto.reason, VetoSince: u.veto.since, Latency: u.Latency(),
+	}, true
+}
+
+// Close closes the unused connections. Requests that run go on; nobody may begin new ones.
+func (s *Set) Close() {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, t := range s.transports {
+		t.CloseIdleConnections()
+	}
+}
