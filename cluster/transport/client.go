@@ -87,12 +87,16 @@ func (m *Mux) connect(ctx context.Context, addr string) (*clientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &clientConn{nc: nc, w: bufio.NewWriter(nc.Conn), resp: make(chan reply, 1), dead: make(chan struct{})}
+	c := newClientConn(nc)
 	if !m.start(func() { c.read(m.cfg.MaxBody) }) {
 		_ = nc.Close()
 		return nil, ErrClosed
 	}
 	return c, nil
+}
+
+func newClientConn(nc *Conn) *clientConn {
+	return &clientConn{nc: nc, w: bufio.NewWriter(nc.Conn), resp: make(chan reply, 1), dead: make(chan struct{})}
 }
 
 // read is the connection's only reader for all its life. That it always waits

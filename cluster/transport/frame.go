@@ -15,13 +15,14 @@ import (
 //	answer   kind:u8   | body length:u32  | body
 //
 // The body of an answerError is "length:u8 code message", that of an
-// answerRefused "refusal:u8 reason".
+// answerRefused "refusal:u8 reason", that of an answerUnknown a reason.
 const (
 	kindRequest = 1
 
 	answerOK      = 0
 	answerError   = 1
 	answerRefused = 2
+	answerUnknown = 3 // the handler was interrupted by its context
 
 	requestHead = 1 + 1 + 4 + 4
 	answerHead  = 1 + 4
@@ -102,7 +103,7 @@ func readReply(r *bufio.Reader, limit int64) (reply, error) {
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return reply{}, err
 	}
-	if head[0] > answerRefused {
+	if head[0] > answerUnknown {
 		return reply{}, errFrame
 	}
 	body, err := readBody(r, int64(binary.BigEndian.Uint32(head[1:])), limit)
@@ -163,6 +164,8 @@ func (a reply) err(p Peer) error {
 			return errFrame
 		}
 		return &RefusedError{Peer: p, code: refusal(a.body[0]), Reason: printable(string(a.body[1:]))}
+	case answerUnknown:
+		return fmt.Errorf("the handler was interrupted: %s", printable(string(a.body)))
 	default:
 		if len(a.body) == 0 || len(a.body)-1 < int(a.body[0]) {
 			return errFrame

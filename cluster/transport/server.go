@@ -12,7 +12,8 @@ import (
 
 // Handler answers one rpc. ctx ends with the caller's deadline, when the caller
 // hangs up, or at Close, and the handler must then return: Close waits for it.
-// req belongs to the handler. An error reaches the caller as a *RemoteError.
+// req belongs to the handler. An error reaches the caller as a
+// *RemoteError, but a bare context error as ErrOutcomeUnknown.
 type Handler func(ctx context.Context, p Peer, req []byte) ([]byte, error)
 
 type method struct {
@@ -130,6 +131,10 @@ func (m *Mux) answer(ctx context.Context, c *Conn, q request) reply {
 	var remote *RemoteError
 	switch {
 	case errors.As(err, &remote):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		// Nothing is known about a handler that gave up half way, and the caller
+		// must not take this for the handler's verdict.
+		return reply{kind: answerUnknown, body: []byte(err.Error())}
 	case err != nil:
 		remote = &RemoteError{Code: CodeError, Msg: err.Error()}
 	case int64(len(resp)) > m.cfg.MaxBody:
