@@ -12,7 +12,7 @@ import (
 const (
 	logPeriod = 10 * time.Second
 	logKeys   = 256
-	logPrefix = 24 // bytes of a line that make it "the same" as another
+	logPrefix = 20 // bytes of a line that make it "the same" as another
 )
 
 // logWriter turns memberlist's "[LEVEL] memberlist: text" lines into records.
