@@ -1,0 +1,291 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// Keys of ours beside Raft's in the stable store. They tie the log to identity.json.
+var (
+	keyClusterID = []byte("lb.cluster_id")
+	keyNodeID    = []byte("lb.node_id")
+	keyTerm      = []byte("CurrentTerm") // Raft's own
+	keyVoteTerm  = []byte("LastVoteTerm")
+)
+
+// snapshotsKept is how many snapshots stay on disk.
+const snapshotsKept = 2
+
+// store is everything Raft keeps on disk.
+type store struct {
+	*guardedStore
+	cache *raft.LogCache
+	snaps *snapshotStore
+}
+
+type storeConfig struct {
+	dir    *dataDir
+	stall  time.Duration
+	onFail func(error)
+	log    *slog.Logger
+	// wrap replaces the bolt store under the guard, for fault injection in tests.
+	wrap func(boltStore) boltStore
+}
+
+// openStore opens the log and the snapshots after it has read both in full. The
+// error names the file and the way out.
+func openStore(cfg storeConfig) (_ *store, err error) {
+	d := cfg.dir
+	path := d.file(raftDir, boltFile)
+	damaged := func(file string, err error) error {
+		return fmt.Errorf("%w: %s: %w: move %s aside and join again under a new --name (a lone node: restore a saved snapshot)", ErrDamagedStore, file, err, d.path)
+	}
+	if err := os.MkdirAll(d.file(raftDir), 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if st, err := os.Stat(path); d.get().Phase == phaseMember && (err != nil || st.Size() == 0) {
+		return nil, damaged(path, fmt.Errorf("missing or empty, although %s says that this node is a member", d.file(identityFile)))
+	}
+	if err := checkBolt(path); err != nil {
+		return nil, damaged(path, err)
+	}
+	bolt, err := openBolt(path)
+	if err != nil {
+		return nil, err
+	}
+	inner := boltStore(bolt)
+	if cfg.wrap != nil {
+		inner = cfg.wrap(inner)
+	}
+	s := &store{guardedStore: &guardedStore{inner: inner, limit: cfg.stall, onFail: cfg.onFail, log: cfg.log, closed: make(chan struct{})}}
+	defer func() {
+		if err != nil {
+			_ = inner.Close()
+		}
+	}()
+	files, err := raft.NewFileSnapshotStoreWithLogger(d.file(raftDir), snapshotsKept, newHCLog(cfg.log))
+	if err != nil {
+		return nil, fmt.Errorf("snapshots in %s: %w", d.file(raftDir), err)
+	}
+	s.snaps = &snapshotStore{SnapshotStore: files, installed: s.noteSnapshot}
+	if s.cache, err = raft.NewLogCache(512, s.guardedStore); err != nil {
+		return nil, fmt.Errorf("log cache: %w", err)
+	}
+	snap, file, err := checkSnapshots(d, files)
+	if err != nil {
+		return nil, damaged(file, err)
+	}
+	if err := s.checkLog(snap); err != nil {
+		return nil, damaged(path, err)
+	}
+	if err := s.checkOwner(d, path); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	s, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{
+		Timeout: time.Second, // without it a second process waits for ever
+		// The freelist is rebuilt at start instead of being rewritten whole at every
+		// commit, which after a burst of writes costs more than the writes.
+		NoFreelistSync: true,
+		FreelistType:   bbolt.FreelistMapType,
+	}})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return nil, fmt.Errorf("%w: another process holds %s: stop it first, or give this node its own --data-dir", ErrStoreInUse, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// checkSnapshots reads every snapshot in full and returns the newest one, or
+// the file that is wrong. A snapshot that does not read is not skipped for an
+// older one: the log may begin after that.
+func checkSnapshots(d *dataDir, files raft.SnapshotStore) (newest *raft.SnapshotMeta, file string, err error) {
+	dir := d.file(raftDir, "snapshots")
+	list, err := files.List()
+	if err != nil {
+		return nil, dir, err
+	}
+	known := make(map[string]bool, len(list))
+	for _, m := range list {
+		known[m.ID] = true
+		_, r, err := files.Open(m.ID)
+		if err != nil {
+			return nil, filepath.Join(dir, m.ID), err
+		}
+		_ = r.Close()
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, dir, err
+	}
+	for _, e := range entries {
+		// Half-written ones end in .tmp; the store does not list more than it keeps.
+		if e.IsDir() && !strings.HasSuffix(e.Name(), ".tmp") && !known[e.Name()] && len(list) < snapshotsKept {
+			return nil, filepath.Join(dir, e.Name(), "meta.json"), errors.New("missing or unreadable")
+		}
+	}
+	if len(list) == 0 {
+		return nil, "", nil
+	}
+	return list[0], "", nil
+}
+
+// checkLog reads every entry: the log must go on from the snapshot without a
+// gap, in rising terms, and every checksum must be right.
+func (s *store) checkLog(snap *raft.SnapshotMeta) error {
+	return protect(func() error {
+		first, err := s.inner.FirstIndex()
+		if err != nil {
+			return err
+		}
+		last, err := s.inner.LastIndex()
+		if err != nil {
+			return err
+		}
+		var start, term uint64
+		if snap != nil {
+			s.noteSnapshot(snap.ConfigurationIndex)
+			start = snap.Index
+		}
+		if last == 0 {
+			return nil
+		}
+		if first > start+1 {
+			return fmt.Errorf("the log begins at entry %d, but the newest snapshot ends at %d", first, start)
+		}
+		for i := first; i <= last; i++ {
+			var l raft.Log
+			if err := s.inner.GetLog(i, &l); err != nil {
+				return fmt.Errorf("entry %d: %w", i, err)
+			}
+			if err := unseal(&l); err != nil {
+				return fmt.Errorf("entry %d: %w", i, err)
+			}
+			if l.Index != i || l.Term < term {
+				return fmt.Errorf("entry %d has index %d and term %d after term %d", i, l.Index, l.Term, term)
+			}
+			term = l.Term
+			s.note(&l)
+		}
+		return nil
+	})
+}
+
+// checkOwner compares whose log this is with identity.json.
+func (s *store) checkOwner(d *dataDir, path string) error {
+	id := d.get()
+	for _, k := range []struct {
+		key        []byte
+		what, want string
+	}{{keyClusterID, "cluster", id.ClusterID}, {keyNodeID, "node", id.NodeID}} {
+		got, err := s.Get(k.key)
+		if err != nil && err.Error() != errNotFound {
+			return fmt.Errorf("%w: %s: %w", ErrDamagedStore, path, err)
+		}
+		if len(got) > 0 && string(got) != k.want {
+			return fmt.Errorf("%w: %s belongs to %s %q, but %s to %q: they come from different data directories, put back the pair that belongs together",
+				ErrForeignStore, path, k.what, got, d.file(identityFile), k.want)
+		}
+	}
+	has, err := s.hasState()
+	if err != nil {
+		return err
+	}
+	if id.Phase == phaseNew && has {
+		return fmt.Errorf("%w: %s has a log, but %s says that this node is new: put back the identity.json that belongs to it, or move %s aside", ErrForeignStore, path, d.file(identityFile), d.path)
+	}
+	if id.Phase == phaseMember && !has {
+		return fmt.Errorf("%w: %s is empty, although %s says that this node is a member: move %s aside and join again under a new --name", ErrDamagedStore, path, d.file(identityFile), d.path)
+	}
+	return nil
+}
+
+// hasState says whether Raft has ever stored anything here.
+func (s *store) hasState() (bool, error) {
+	has, err := raft.HasExistingState(s.guardedStore, s.guardedStore, s.snaps)
+	if err != nil {
+		return false, fmt.Errorf("raft state: %w", err)
+	}
+	return has, nil
+}
+
+// own marks the log as this node's in this cluster.
+func (s *store) own(id identity) error {
+	if err := s.Set(keyNodeID, []byte(id.NodeID)); err != nil {
+		return fmt.Errorf("mark the log: %w", err)
+	}
+	if err := s.Set(keyClusterID, []byte(id.ClusterID)); err != nil {
+		return fmt.Errorf("mark the log: %w", err)
+	}
+	return nil
+}
+
+// hasCommand says whether the log has ever held a command.
+func (s *store) hasCommand() (bool, error) {
+	list, err := s.snaps.List()
+	if err != nil || len(list) > 0 {
+		return len(list) > 0, err
+	}
+	first, err := s.FirstIndex()
+	if err != nil {
+		return false, err
+	}
+	last, err := s.LastIndex()
+	if err != nil {
+		return false, err
+	}
+	for i := first; i > 0 && i <= last; i++ {
+		var l raft.Log
+		if err := s.cache.GetLog(i, &l); err != nil {
+			return false, err
+		}
+		if l.Type == raft.LogCommand {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// snapshotStore tells of the configurations that come in with snapshots.
+type snapshotStore struct {
+	raft.SnapshotStore
+	installed func(confIndex uint64)
+}
+
+// Create implements raft.SnapshotStore.
+func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64, conf raft.Configuration, confIndex uint64, trans raft.Transport) (raft.SnapshotSink, error) {
+	sink, err := s.SnapshotStore.Create(version, index, term, conf, confIndex, trans)
+	if err != nil {
+		return nil, err
+	}
+	return &snapshotSink{SnapshotSink: sink, done: func() { s.installed(confIndex) }}, nil
+}
+
+type snapshotSink struct {
+	raft.SnapshotSink
+	done func()
+}
+
+// Close implements raft.SnapshotSink.
+func (s *snapshotSink) Close() error {
+	if err := s.SnapshotSink.Close(); err != nil {
+		return err
+	}
+	s.done()
+	return nil
+}
