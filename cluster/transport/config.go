@@ -31,7 +31,8 @@ type Config struct {
 	// HandshakeTimeout bounds a connection from accept or dial until the hello
 	// is through. Default 5 s.
 	HandshakeTimeout time.Duration
-	// CallTimeout bounds a Call whose context has no deadline. Default 30 s.
+	// CallTimeout bounds a Call whose context has no deadline, and for a server
+	// the time to read one request or to write one answer. Default 30 s.
 	CallTimeout time.Duration
 	// IdleTimeout closes pooled rpc connections. Default 90 s.
 	IdleTimeout time.Duration
@@ -95,6 +96,9 @@ func (c Config) Validate() error {
 	}
 	if id := c.Identity(); id.NodeID == "" || len(id.NodeID) > maxID || len(id.ClusterID) > maxID {
 		return fmt.Errorf("cluster transport: node id %q and cluster id %q: want 1 and 0 to %d bytes", id.NodeID, id.ClusterID, maxID)
+	}
+	if id := c.Identity(); id.NodeID != printable(id.NodeID) || id.ClusterID != printable(id.ClusterID) {
+		return fmt.Errorf("cluster transport: node id %q or cluster id %q has unprintable characters", id.NodeID, id.ClusterID)
 	}
 	for _, d := range []struct {
 		name string

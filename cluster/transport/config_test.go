@@ -19,6 +19,7 @@ func TestConfig_Validate(t *testing.T) {
 		"no port":       {func(c *Config) { c.Addr = "localhost" }, "want host:port"},
 		"no identity":   {func(c *Config) { c.Identity = nil }, "Identity is missing"},
 		"empty node id": {func(c *Config) { c.Identity = func() Identity { return Identity{} } }, "node id"},
+		"odd node id":   {func(c *Config) { c.Identity = func() Identity { return Identity{NodeID: "n\n1"} } }, "unprintable"},
 		"negative time": {func(c *Config) { c.CallTimeout = -time.Second }, "CallTimeout -1s"},
 		"huge body":     {func(c *Config) { c.MaxBody = 2 << 30 }, "MaxBody"},
 		"negative cap":  {func(c *Config) { c.MaxPending = -1 }, "negative"},

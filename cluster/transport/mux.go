@@ -78,6 +78,9 @@ func Listen(cfg Config) (*Mux, error) {
 	m.serverTLS = m.tlsConfig()
 	m.serverTLS.NextProtos = []string{ProtoRaft, ProtoRPC, ProtoGossip}
 	m.pool.init(cfg.MaxCallsPerPeer)
+	if bound := ln.Addr().(*net.TCPAddr); len(cfg.Keys) == 0 && !bound.IP.IsLoopback() {
+		m.log.Warn("cluster port without a secret: everybody who reaches it can join", "addr", bound.String(), "fix", "set --cluster-key-file (`lbnode keygen` makes one)")
+	}
 	m.start(m.acceptLoop)
 	m.start(m.janitor)
 	return m, nil

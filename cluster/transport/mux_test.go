@@ -244,6 +244,22 @@ func TestListen_errors(t *testing.T) {
 	}
 }
 
+func TestListen_withoutAKey(t *testing.T) {
+	t.Parallel()
+	const warning = "cluster port without a secret"
+	lab := func(addr string) *node {
+		return start(t, "n1", "c1", keys(), func(c *Config) { c.Addr = addr })
+	}
+	a, b := lab("127.0.0.1:0"), lab("127.0.0.1:0")
+	b.Handle("echo", func(_ context.Context, _ Peer, req []byte) ([]byte, error) { return req, nil })
+	if _, err := a.Call(within(t, 5*time.Second), b.Advertise(), "echo", nil); err != nil {
+		t.Errorf("Call = %v", err)
+	}
+	if strings.Contains(a.logs.String(), warning) || !strings.Contains(lab(":0").logs.String(), warning) {
+		t.Error("want a warning on a wildcard address, and none on loopback")
+	}
+}
+
 func TestMux_garbage(t *testing.T) {
 	t.Parallel()
 	b := start(t, "n2", "c1", func(c *Config) { c.HandshakeTimeout = 300 * time.Millisecond })

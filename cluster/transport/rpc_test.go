@@ -173,6 +173,25 @@ func TestCall_canceled(t *testing.T) {
 	}
 }
 
+// A caller that stops in the middle of a request does not keep its place.
+func TestServe_unfinishedRequest(t *testing.T) {
+	t.Parallel()
+	a, b := start(t, "n1", "c1"), start(t, "n2", "c1", func(c *Config) { c.CallTimeout = 100 * time.Millisecond })
+	c, err := a.dial(within(t, 5*time.Second), b.Advertise(), ProtoRPC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write(encodeRequest(t, request{method: "x", body: []byte("body")})[:8]); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	var timeout net.Error
+	if _, err := c.Read(make([]byte, 1)); err == nil || (errors.As(err, &timeout) && timeout.Timeout()) {
+		t.Errorf("Read = %v, want the end of the connection", err)
+	}
+}
+
 func TestCall_nobodyThere(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -8,12 +8,13 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // Handler answers one rpc. ctx ends with the caller's deadline, when the caller
 // hangs up, or at Close, and the handler must then return: Close waits for it.
-// req belongs to the handler. An error reaches the caller as a
-// *RemoteError, but a bare context error as ErrOutcomeUnknown.
+// req belongs to the handler. An error reaches the caller as a *RemoteError,
+// but a bare context error as ErrOutcomeUnknown.
 type Handler func(ctx context.Context, p Peer, req []byte) ([]byte, error)
 
 type method struct {
@@ -70,7 +71,14 @@ func (m *Mux) serveRPC(c *Conn) {
 		defer cancel()
 		r := bufio.NewReader(c.Conn)
 		for {
+			// Waiting for a request has no limit, reading one has: a caller that
+			// freezes half way must not hold the connection for ever.
+			if _, err := r.Peek(1); err != nil {
+				return
+			}
+			_ = c.SetReadDeadline(time.Now().Add(m.cfg.CallTimeout))
 			q, err := readRequest(r, m.cfg.MaxBody)
+			_ = c.SetReadDeadline(time.Time{})
 			if err != nil && !errors.Is(err, ErrTooLarge) {
 				return
 			}
@@ -97,6 +105,7 @@ func (m *Mux) serveRPC(c *Conn) {
 			} else {
 				a = m.answer(ctx, c, q.request)
 			}
+			_ = c.SetWriteDeadline(time.Now().Add(m.cfg.CallTimeout))
 			if err := writeReply(w, a); err != nil || q.err != nil {
 				return
 			}
