@@ -29,10 +29,10 @@ type addressBook struct {
 	gossip  map[string]string // what gossip says of members that are alive
 }
 
-// claim is what a node said of itself. Boots orders the claims of one node.
+// claim is what a node said of itself. Epoch orders the claims of one node.
 type claim struct {
 	Addr  string `json:"addr"`
-	Boots uint64 `json:"boots"`
+	Epoch uint64 `json:"epoch"`
 }
 
 func openAddressBook(path, self string) (*addressBook, error) {
@@ -58,11 +58,11 @@ func (b *addressBook) learn(claims map[string]claim) (news bool) {
 	defer b.mu.Unlock()
 	for id, c := range claims {
 		old, known := b.entries[id]
-		if id == b.self && c.Boots >= old.Boots && c.Addr != old.Addr {
+		if id == b.self && c.Epoch >= old.Epoch && c.Addr != old.Addr {
 			// A copy of this directory got further than we did; outrank what it said.
-			b.entries[id] = claim{Addr: old.Addr, Boots: c.Boots + 1}
+			b.entries[id] = claim{Addr: old.Addr, Epoch: c.Epoch + 1}
 		}
-		if id == "" || id == b.self || c.Addr == "" || known && c.Boots <= old.Boots {
+		if id == "" || id == b.self || c.Addr == "" || known && c.Epoch <= old.Epoch {
 			continue
 		}
 		b.entries[id] = c

@@ -48,9 +48,10 @@ type identity struct {
 	NodeID    string `json:"node_id"`
 	ClusterID string `json:"cluster_id,omitempty"`
 	Phase     phase  `json:"phase"`
-	// Boots counts the starts of this directory. It orders what the node says
-	// about its own address.
-	Boots uint64 `json:"boots"`
+	// Epoch rises with every start and orders what the node says about its own
+	// address. It begins at the clock's seconds, so that an id that comes back with
+	// an empty directory outranks its former life.
+	Epoch uint64 `json:"epoch"`
 	// NonVoter is what the node asked for when it joined.
 	NonVoter bool `json:"non_voter,omitempty"`
 	// MemberSince is the index of the first configuration that held this node; a
@@ -62,9 +63,10 @@ type identity struct {
 	// this one in it. It proves that this directory was empty before that cluster
 	// existed.
 	Promise string `json:"promise,omitempty"`
-	// MayJoin is set when the leader of ClusterID said that no member has this
-	// id: it proves that a member of this id and address added later is this node.
-	MayJoin bool `json:"may_join,omitempty"`
+	// NotBefore is the index of the configuration as of which the leader said that
+	// no member has this id. Members of this id in earlier ones were another life of
+	// it; one added later, with this address, is this node.
+	NotBefore uint64 `json:"not_before,omitempty"`
 }
 
 // dataDir is the locked data directory and the identity in it.
@@ -148,7 +150,7 @@ func (d *dataDir) load(want string) error {
 				return err
 			}
 		}
-		return d.save(identity{NodeID: want, Phase: phaseNew, Boots: 1})
+		return d.save(identity{NodeID: want, Phase: phaseNew})
 	}
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)

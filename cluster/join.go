@@ -42,6 +42,7 @@ type joinRequest struct {
 
 type joinResponse struct {
 	ClusterID string `json:"cluster_id"`
+	ConfIndex uint64 `json:"conf_index"`
 }
 
 // enter brings a node that is in no configuration into one, however long it takes.
@@ -215,7 +216,7 @@ func (n *Node) join(ctx context.Context, step string, addrs []string) error {
 		return err
 	}
 	err = n.dir.update(func(id *identity) {
-		id.ClusterID, id.Phase, id.NonVoter, id.MayJoin = resp.ClusterID, phaseJoining, n.cfg.NonVoter, true
+		id.ClusterID, id.Phase, id.NonVoter, id.NotBefore = resp.ClusterID, phaseJoining, n.cfg.NonVoter, resp.ConfIndex
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStoreFailed, err)
@@ -287,7 +288,7 @@ func (n *Node) serveJoin(ctx context.Context, p transport.Peer, req joinRequest)
 	defer n.endMembership()
 	prev := n.store.conf.Load()
 	member, in := n.server(req.ID)
-	resp := joinResponse{ClusterID: self.ClusterID}
+	resp := joinResponse{ClusterID: self.ClusterID, ConfIndex: prev}
 	switch {
 	case in && req.Step == stepAsk:
 		return refuse("node %s is a member already, and a directory without its log must not take its place: remove the member first (lbctl node remove %s) or use a new --name", req.ID, req.ID)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -161,14 +162,15 @@ func newNode(cfg Config, wrap func(boltStore) boltStore) (_ *Node, err error) {
 		return nil, err
 	}
 	n.book.configured = n.configuredAddr
-	if err := n.dir.update(func(id *identity) { id.Boots++ }); err != nil {
+	now := uint64(max(time.Now().Unix(), 0))
+	if err := n.dir.update(func(id *identity) { id.Epoch = max(id.Epoch+1, now) }); err != nil {
 		return nil, err
 	}
 	if err := n.listen(); err != nil {
 		return nil, err
 	}
 	n.handleRPC()
-	n.book.announce(claim{Addr: n.mux.Advertise(), Boots: n.dir.get().Boots})
+	n.book.announce(claim{Addr: n.mux.Advertise(), Epoch: n.dir.get().Epoch})
 	return n, nil
 }
 
@@ -264,7 +266,7 @@ func (n *Node) fail(err error) {
 // fence cuts the Raft connections.
 func (n *Node) fence() {
 	if l := n.layer.Load(); l != nil {
-		_ = l.Close()
+		l.fence()
 	}
 }
 

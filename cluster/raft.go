@@ -193,9 +193,11 @@ func (n *Node) onConfiguration(index uint64, conf raft.Configuration) {
 	}
 	id := n.dir.get()
 	switch {
+	case id.Phase == phaseRemoved, in && index <= id.NotBefore:
+		return
 	case in && id.Phase != phaseMember:
 		err := n.dir.update(func(id *identity) {
-			id.Phase, id.MemberSince, id.Servers, id.Promise, id.MayJoin = phaseMember, index, nil, "", false
+			id.Phase, id.MemberSince, id.Servers, id.Promise = phaseMember, index, nil, ""
 		})
 		if err != nil {
 			n.fail(fmt.Errorf("%w: %w", ErrStoreFailed, err))
@@ -220,10 +222,10 @@ func (n *Node) noteJoined() {
 	case phaseMember:
 		n.markJoined()
 	case phaseJoining:
-		// In a configuration that came with a snapshot, hence a committed one, or in
-		// one that is about to be committed, of which onConfiguration will hear.
-		if r := n.raft.Load(); n.store.snapConf.Load() > 0 && lastSnapshot(r) >= n.store.conf.Load() {
-			n.onConfiguration(n.store.snapConf.Load(), raft.Configuration{Servers: n.servers()})
+		// The latest configuration came with a snapshot, so it is a committed one. Of
+		// one from the log onConfiguration hears when it is committed.
+		if c := n.store.snapConf.Load(); c > 0 && c == n.store.conf.Load() && lastSnapshot(n.raft.Load()) >= c {
+			n.onConfiguration(c, raft.Configuration{Servers: n.servers()})
 		}
 	}
 }

@@ -24,8 +24,9 @@ type streamLayer struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu    sync.Mutex
-	conns map[*trackedConn]struct{} // nil after Close
+	mu     sync.Mutex
+	conns  map[*trackedConn]struct{} // nil once fenced
+	closed chan struct{}
 }
 
 // raftAddr is the address that Raft tells the others.
@@ -38,7 +39,7 @@ func newStreamLayer(mux *transport.Mux) *streamLayer {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &streamLayer{
 		mux: mux, ln: mux.Accept(transport.ProtoRaft), addr: raftAddr(mux.Advertise()),
-		ctx: ctx, cancel: cancel, conns: make(map[*trackedConn]struct{}),
+		ctx: ctx, cancel: cancel, conns: make(map[*trackedConn]struct{}), closed: make(chan struct{}),
 	}
 }
 
@@ -68,20 +69,23 @@ func (s *streamLayer) Dial(target raft.ServerAddress, timeout time.Duration) (ne
 	return s.track(c)
 }
 
-// Accept implements net.Listener.
+// Accept implements net.Listener. Once fenced it waits for Close.
 func (s *streamLayer) Accept() (net.Conn, error) {
 	c, err := s.ln.Accept()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		c, err = s.track(c)
 	}
-	return s.track(c)
+	if err != nil && s.ctx.Err() != nil {
+		<-s.closed
+	}
+	return c, err
 }
 
 // Addr implements net.Listener; it is the advertised address.
 func (s *streamLayer) Addr() net.Addr { return s.addr }
 
-// Close implements net.Listener. It breaks every connection.
-func (s *streamLayer) Close() error {
+// fence breaks every connection and lets no new one come about.
+func (s *streamLayer) fence() {
 	s.cancel()
 	s.mu.Lock()
 	conns := s.conns
@@ -90,10 +94,22 @@ func (s *streamLayer) Close() error {
 	for c := range conns {
 		_ = c.Conn.Close()
 	}
-	if conns == nil {
-		return nil
+	if conns != nil {
+		_ = s.ln.Close()
 	}
-	return s.ln.Close()
+}
+
+// Close implements net.Listener.
+func (s *streamLayer) Close() error {
+	s.fence()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.closed:
+	default:
+		close(s.closed)
+	}
+	return nil
 }
 
 func (s *streamLayer) track(c net.Conn) (net.Conn, error) {
@@ -102,7 +118,7 @@ func (s *streamLayer) track(c net.Conn) (net.Conn, error) {
 	defer s.mu.Unlock()
 	if s.conns == nil {
 		_ = c.Close()
-		return nil, net.ErrClosed
+		return nil, fmt.Errorf("raft streams: %w", net.ErrClosed)
 	}
 	s.conns[t] = struct{}{}
 	return t, nil
