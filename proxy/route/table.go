@@ -1,0 +1,222 @@
+package route
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/lbnode/lbnode/state"
+	"github.com/lbnode/lbnode/stats"
+)
+
+// What keeps a request from being routed.
+var (
+	// ErrNoRoute says that no route matches.
+	ErrNoRoute = errors.New("no route matches")
+	// ErrBadPath says that the path is refused whatever the routes.
+	ErrBadPath = errors.New("the path holds NUL, climbs above the root or is not escaped properly")
+	// ErrAmbiguous says that the path could mean two different routes.
+	ErrAmbiguous = errors.New("the path leads to different routes as it was sent and once it is decoded")
+)
+
+// Request is what a match looks at. Strings are as received.
+type Request struct {
+	Method string
+	Host   string // with or without port
+	Path   string // escaped, beginning with "/", without the query; or "*"
+	Query  string // raw, without "?"
+	Header Header // nil = none
+	Client netip.Addr
+}
+
+// Header gives all values of a field by its canonical name. http.Header is one.
+type Header interface{ Values(name string) []string }
+
+// Match is where a request goes.
+type Match struct {
+	Target   *Target
+	Group    *Group
+	Frontend string // id of the frontend whose host fits, "" = none
+}
+
+// Target is a route as the proxy needs it. It is immutable.
+type Target struct {
+	RouteID   string
+	Pool      string
+	Kind      string // the pool's check type, by which handlers are mounted
+	Algorithm state.Algorithm
+	Hash      state.HashKey
+	Connect   time.Duration // see state.Timeouts; 0 = none
+	FirstByte time.Duration
+	Total     time.Duration
+	Retries   int
+	Stats     *stats.Handle
+
+	balancer *balancer
+}
+
+// Table is all routes of one view, compiled. It is immutable.
+type Table struct {
+	exact     map[string]*hostRoutes
+	suffix    map[string]*hostRoutes // by ".suffix"
+	any       *hostRoutes
+	frontends map[string]frontend // by host
+	wildcards map[string]frontend // by ".suffix"
+	routes    int
+}
+
+type frontend struct {
+	id   string
+	tags int // index of the tag set
+}
+
+// entry is a rule at its place in the order of all rules.
+type entry struct {
+	rank   int
+	rule   *rule
+	target *Target
+}
+
+// hostRoutes is the routes of one host pattern. Lists are in the order of rank.
+type hostRoutes struct {
+	first int // lowest rank in here
+	exact map[string][]*entry
+	tree  node
+}
+
+// Len is the number of routes.
+func (t *Table) Len() int { return t.routes }
+
+// Match finds where a request goes: ErrNoRoute, ErrBadPath or ErrAmbiguous if nowhere. It allocates only for
+// unusual paths and hosts in upper case.
+func (t *Table) Match(r *Request) (Match, error) {
+	sent, clean, err := readings(r.Path)
+	if err != nil {
+		return Match{}, err
+	}
+	host := normalHost(r.Host)
+	e := t.find(r, host, clean)
+	if sent != clean && t.find(r, host, sent) != e {
+		return Match{}, ErrAmbiguous
+	}
+	if e == nil {
+		return Match{}, ErrNoRoute
+	}
+	f := t.frontend(host)
+	return Match{Target: e.target, Group: e.target.balancer.group(f.tags), Frontend: f.id}, nil
+}
+
+func (t *Table) find(r *Request, host, path string) *entry {
+	var best *entry
+	if h := t.exact[host]; h != nil {
+		best = h.find(r, path, best)
+	}
+	if len(t.suffix) > 0 {
+		for i := strings.IndexByte(host, '.'); i >= 0; {
+			if h := t.suffix[host[i:]]; h != nil {
+				best = h.find(r, path, best)
+			}
+			k := strings.IndexByte(host[i+1:], '.')
+			if k < 0 {
+				break
+			}
+			i += 1 + k
+		}
+	}
+	if t.any != nil {
+		best = t.any.find(r, path, best)
+	}
+	return best
+}
+
+// find returns the first entry in the order of ranks that takes the request, or best if that comes before.
+func (h *hostRoutes) find(r *Request, path string, best *entry) *entry {
+	if best != nil && best.rank < h.first {
+		return best
+	}
+	best = first(h.exact[path], r, path, best)
+	n := &h.tree
+	for at := 0; ; {
+		best = first(n.regex, r, path, best)
+		// A prefix ends where a segment does.
+		if len(n.prefix) > 0 && (at == len(path) || path[at] == '/' || at > 0 && path[at-1] == '/') {
+			best = first(n.prefix, r, path, best)
+		}
+		if at == len(path) {
+			return best
+		}
+		k := strings.IndexByte(n.index, path[at])
+		if k < 0 {
+			return best
+		}
+		n = n.kids[k]
+		if !strings.HasPrefix(path[at:], n.label) {
+			return best
+		}
+		at += len(n.label)
+	}
+}
+
+func first(list []*entry, r *Request, path string, best *entry) *entry {
+	for _, e := range list {
+		if best != nil && best.rank < e.rank {
+			return best
+		}
+		if e.rule.accepts(r, path) {
+			return e
+		}
+	}
+	return best
+}
+
+func (t *Table) frontend(host string) frontend {
+	if f, ok := t.frontends[host]; ok || len(t.wildcards) == 0 {
+		return f
+	}
+	for i := strings.IndexByte(host, '.'); i >= 0; {
+		if f, ok := t.wildcards[host[i:]]; ok {
+			return f // the longest comes first
+		}
+		k := strings.IndexByte(host[i+1:], '.')
+		if k < 0 {
+			break
+		}
+		i += 1 + k
+	}
+	return frontend{}
+}
+
+// node is a radix tree over the bytes of paths.
+type node struct {
+	label  string
+	index  string // first bytes of the kids' labels
+	kids   []*node
+	prefix []*entry
+	regex  []*entry // by their literal beginning
+}
+
+// at returns the node for a path, making it if need be.
+func (n *node) at(path string) *node {
+	for path != "" {
+		k := strings.IndexByte(n.index, path[0])
+		if k < 0 {
+			kid := &node{label: path}
+			n.index += path[:1]
+			n.kids = append(n.kids, kid)
+			return kid
+		}
+		kid := n.kids[k]
+		same := 0
+		for same < len(path) && same < len(kid.label) && path[same] == kid.label[same] {
+			same++
+		}
+		if same < len(kid.label) {
+			kid.label = kid.label[same:]
+			kid = &node{label: path[:same], index: kid.label[:1], kids: []*node{kid}}
+			n.kids[k] = kid
+		}
+		n, path = kid, path[same:]
+	}
+	return n
+}
