@@ -172,7 +172,11 @@ func TestDial_notALbnode(t *testing.T) {
 				_, _ = io.WriteString(c, greeting)
 				_, _ = io.Copy(io.Discard, c)
 			})
-			a := start(t, "n1", "c1", func(c *Config) { c.HandshakeTimeout = 200 * time.Millisecond })
+			a := start(t, "n1", "c1", func(c *Config) {
+				if greeting == "" {
+					c.HandshakeTimeout = 200 * time.Millisecond
+				}
+			})
 			_, err = a.Dial(within(t, 5*time.Second), l.Addr().String(), ProtoRaft)
 			want := ErrNotPeer
 			if greeting == "" {
@@ -262,7 +266,7 @@ func TestListen_withoutAKey(t *testing.T) {
 
 func TestMux_garbage(t *testing.T) {
 	t.Parallel()
-	b := start(t, "n2", "c1", func(c *Config) { c.HandshakeTimeout = 300 * time.Millisecond })
+	b := start(t, "n2", "c1", func(c *Config) { c.HandshakeTimeout = 2 * time.Second })
 	b.Handle("echo", func(_ context.Context, _ Peer, req []byte) ([]byte, error) { return req, nil })
 	echo(t, b.Accept(ProtoRaft))
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -293,7 +297,7 @@ func TestMux_garbage(t *testing.T) {
 // Garbage from one who holds the key, behind TLS and behind the hello.
 func TestMux_garbageFromAPeer(t *testing.T) {
 	t.Parallel()
-	a, b := start(t, "n1", "c1"), start(t, "n2", "c1", func(c *Config) { c.HandshakeTimeout = 300 * time.Millisecond })
+	a, b := start(t, "n1", "c1"), start(t, "n2", "c1", func(c *Config) { c.HandshakeTimeout = 5 * time.Second })
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for i := range 30 {
 		raw, err := net.Dial("tcp", b.Advertise())
@@ -325,7 +329,7 @@ func TestMux_garbageFromAPeer(t *testing.T) {
 func TestMux_handshakeDeadline(t *testing.T) {
 	t.Parallel()
 	a := start(t, "n1", "c1")
-	b := start(t, "n2", "c1", func(c *Config) { c.HandshakeTimeout = 150 * time.Millisecond })
+	b := start(t, "n2", "c1", func(c *Config) { c.HandshakeTimeout = time.Second })
 	silent, err := net.Dial("tcp", b.Advertise())
 	if err != nil {
 		t.Fatal(err)
