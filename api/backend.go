@@ -94,6 +94,7 @@ type Observation struct {
 	Error     string     `json:"error"`  // what the last failure was, "" = none
 	LatencyMS float64    `json:"latency_ms"`
 	InFlight  int64      `json:"in_flight"`
-	Since     *time.Time `json:"since"` // null = unknown
+	Since     *time.Time `json:"since"` // when status last changed; null = unknown
+	Age       string     `json:"age"`   // since the node was last heard to say so; "" = unknown
 	Seq       uint64     `json:"seq"`
 }

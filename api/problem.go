@@ -44,6 +44,7 @@ func (e FieldError) String() string {
 // The codes of problems, with their HTTP status.
 const (
 	CodeInvalid          = "invalid"                // 400: Errors say where
+	CodeCrossOrigin      = "cross_origin"           // 403: a browser sent this for another site
 	CodeNotFound         = "not_found"              // 404: no such object, or no such path
 	CodeMethodNotAllowed = "method_not_allowed"     // 405: the Allow header lists what is
 	CodeExists           = "already_exists"         // 409: create found a different object
@@ -54,8 +55,8 @@ const (
 	CodeTooLarge         = "too_large"              // 413: the body is over 1 MiB
 	CodeMediaType        = "unsupported_media_type" // 415: the body is not application/json
 	CodeReused           = "request_id_reused"      // 422: the Idempotency-Key belongs to a different request
-	CodeCrossOrigin      = "cross_origin"           // 403: a browser sent this for another site
 	CodeInternal         = "internal"               // 500: a bug, or a store that fails
+	CodeBusy             = "busy"                   // 503: another change of the membership is under way; try again
 	CodeNoLeader         = "no_leader"              // 503: certainly not applied; try again after Retry-After
 	CodeIndexNotReached  = "index_not_reached"      // 503: this node has not seen ?min_index in time
 	CodeNotReady         = "not_ready"              // 503: of /readyz

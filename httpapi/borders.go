@@ -16,7 +16,7 @@ type Store interface {
 	// Do commits a command and returns once this node has applied it. The error is a *state.Refusal, or wraps
 	// state.ErrNoLeader (certainly not applied) or state.ErrOutcomeUnknown.
 	Do(ctx context.Context, c state.Command) (state.Result, error)
-	// Watch sends views, the newest one at once, until ctx ends.
+	// Watch sends views, the newest one at once, and closes the channel when ctx ends.
 	Watch(ctx context.Context) <-chan *state.View
 	// Wait blocks until this node has applied an index.
 	Wait(ctx context.Context, index uint64) error
@@ -30,6 +30,8 @@ var (
 	ErrUnknownNode = errors.New("there is no such node")
 	// ErrNotSafe says that the change would cost the cluster its quorum. Its text tells the operator what to do.
 	ErrNotSafe = errors.New("not safe")
+	// ErrBusy says that another change of the membership is under way. Nothing was changed; try again.
+	ErrBusy = errors.New("another change of the membership is under way")
 )
 
 // Cluster is the membership. All methods may be called concurrently; only Remove and Transfer may block.
@@ -97,8 +99,9 @@ type Observation struct {
 	Status   state.Verdict
 	Error    string // of the last failure
 	Latency  time.Duration
-	InFlight int64     // requests that this node has on it
-	Since    time.Time // zero = unknown
+	InFlight int64         // requests that this node has on it
+	Since    time.Time     // when Status last changed; zero = unknown
+	Age      time.Duration // since the node was last heard to say so; 0 = unknown
 	Seq      uint64
 }
 

@@ -130,6 +130,7 @@ func (s *Store) Wait(ctx context.Context, index uint64) error {
 func (s *Store) Watch(ctx context.Context) <-chan *state.View {
 	ch := make(chan *state.View, 1)
 	go func() {
+		defer close(ch)
 		for {
 			s.mu.Lock()
 			v, changed := s.view, s.changed

@@ -1,0 +1,109 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/lbnode/lbnode/api"
+	"github.com/lbnode/lbnode/state"
+)
+
+// endpoint is one operation of the API.
+type endpoint struct {
+	method, path string
+	params       []string // of the query string; others are refused
+	lenient      bool     // for probes and scrapers: other parameters are ignored
+	handle       func(*call) (answer, error)
+	raw          http.Handler // instead of handle: writes its own answer
+}
+
+// The parameters of the query string.
+const (
+	paramMinIndex   = "min_index"
+	paramLimit      = "limit"
+	paramAfter      = "after"
+	paramForce      = "force"
+	paramVerbose    = "verbose"
+	paramScope      = "scope"
+	paramPool       = "pool"
+	paramTag        = "tag"
+	paramAdminState = "admin_state"
+	paramNodeState  = "node_state"
+)
+
+// endpoints is the whole API; openapi.yaml describes each of them.
+func (s *Server) endpoints() []endpoint {
+	all := []endpoint{
+		{method: http.MethodGet, path: "/backends/health", params: []string{paramMinIndex, paramVerbose, paramPool}, handle: backendsHealth},
+		{method: http.MethodPost, path: "/backends/{id}/enable", handle: setAdmin(state.AdminReady)},
+		{method: http.MethodPost, path: "/backends/{id}/disable", handle: setAdmin(state.AdminStopped)},
+		{method: http.MethodGet, path: "/stats", params: []string{paramScope}, handle: getStats},
+		{method: http.MethodGet, path: "/cluster", params: []string{paramMinIndex}, handle: getCluster},
+		{method: http.MethodPost, path: "/cluster/transfer-leader", handle: transferLeader},
+		{method: http.MethodGet, path: "/nodes", params: []string{paramLimit, paramAfter}, handle: listNodes},
+		{method: http.MethodDelete, path: "/nodes/{id}", params: []string{paramForce}, handle: removeNode},
+		{method: http.MethodGet, path: "/livez", lenient: true, handle: livez},
+		{method: http.MethodGet, path: "/readyz", lenient: true, handle: readyz},
+		{method: http.MethodGet, path: "/metrics", lenient: true, raw: s.cfg.Metrics},
+		{method: http.MethodGet, path: "/openapi.json", lenient: true, handle: getOpenAPI},
+	}
+	for _, k := range state.Kinds() {
+		res := resourceOf(k)
+		one := res.path + "/{id}"
+		list := append([]string{paramMinIndex, paramLimit, paramAfter}, res.filters...)
+		all = append(all,
+			endpoint{method: http.MethodGet, path: res.path, params: list, handle: res.list},
+			endpoint{method: http.MethodPost, path: res.path, handle: res.create},
+			endpoint{method: http.MethodGet, path: one, params: []string{paramMinIndex}, handle: res.get},
+			endpoint{method: http.MethodPut, path: one, handle: res.put},
+			endpoint{method: http.MethodPatch, path: one, handle: res.patch},
+			endpoint{method: http.MethodDelete, path: one, params: []string{paramForce}, handle: res.remove},
+		)
+	}
+	return all
+}
+
+// handler runs an endpoint: what every request needs, then its own part, then the answer.
+func (s *Server) handler(e endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if e.raw != nil {
+			e.raw.ServeHTTP(w, r)
+			return
+		}
+		a, err := s.run(e, w, r)
+		if err != nil {
+			s.writeProblem(w, r, err)
+			return
+		}
+		s.writeAnswer(w, r, a)
+	})
+}
+
+func (s *Server) run(e endpoint, w http.ResponseWriter, r *http.Request) (answer, error) {
+	c := &call{s: s, r: r, w: w}
+	if e.method == "" { // no such path or method: nothing else about the request matters
+		return e.handle(c)
+	}
+	if err := s.origin.Check(r); err != nil {
+		return answer{}, &failure{status: http.StatusForbidden, code: api.CodeCrossOrigin, detail: "the browser sent this for another site"}
+	}
+	if err := checkIdempotencyKey(r.Header.Values(api.HeaderIdempotencyKey)); err != nil {
+		return answer{}, err
+	}
+	var err error
+	if c.params, err = parseParams(r.URL.RawQuery, e); err != nil {
+		return answer{}, err
+	}
+	if err := c.waitIndex(); err != nil {
+		return answer{}, err
+	}
+	return e.handle(c)
+}
+
+// base is the prefix that the client uses: "" or /v1.
+func (c *call) base() string {
+	if strings.HasPrefix(c.r.URL.Path, versionPrefix+"/") {
+		return versionPrefix
+	}
+	return ""
+}
