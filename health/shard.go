@@ -300,7 +300,8 @@ func (s *shard) passive(id string, connectFailed bool, status int, why string) {
 		return
 	default:
 		// A connection broke later on. That is no veto, but a reason to look soon.
-		if t.check != nil && !t.counters.inDoubt() && t.due.After(now.Add(t.policy.fast())) {
+		if t.check != nil && now.Sub(t.asked) >= askEvery {
+			t.asked = now
 			s.schedule(t, now)
 		}
 		return

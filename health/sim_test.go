@@ -177,7 +177,9 @@ func TestCluster_sickNodeIsLeftOut(t *testing.T) {
 			w.ops(backendOp(t, id))
 		}
 		after(3 * time.Second)
-		// n3 sees nothing; n2 alone cannot reach a. Without leaving n3 out, a would be down.
+		// n3 sees nothing any more; then n2 alone cannot reach a. Without leaving n3 out, a would be down.
+		w.set(func(node, _ string) outcome { return outcome{ok: node != "n3", reason: "no route"} })
+		after(10 * time.Second)
 		w.set(func(node, b string) outcome {
 			return outcome{ok: node != "n3" && !(node == "n2" && b == "a"), reason: "no route"}
 		})

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -142,13 +143,7 @@ func messages(frames [][]byte, large bool) [][]byte {
 func (t *Table) since(from uint64) []*Observation {
 	own := t.nodes[t.self].obs
 	first, _ := slices.BinarySearchFunc(t.log, from+1, func(c change, seq uint64) int {
-		switch {
-		case c.seq < seq:
-			return -1
-		case c.seq > seq:
-			return 1
-		}
-		return 0
+		return cmp.Compare(c.seq, seq)
 	})
 	var out []*Observation
 	for _, c := range t.log[first:] {

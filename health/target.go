@@ -7,6 +7,9 @@ import (
 // maxVeto bounds how long a veto by live traffic is held against probes that pass.
 const maxVeto = 30 * time.Second
 
+// askEvery bounds how often connections that break ask for a probe of one backend.
+const askEvery = time.Second
+
 // target is what a node does about one backend. Its shard's mutex guards it.
 type target struct {
 	id     string
@@ -30,6 +33,7 @@ type target struct {
 	vetoes     int       // how often lately
 	vetoAt     time.Time // of the last
 	holdUntil  time.Time // probes that begin before do not lift it
+	asked      time.Time // when a connection that broke last asked for a probe
 	errorRun   int       // answers of 500 and above in a row
 
 	// What the overlay was last told.
