@@ -82,20 +82,43 @@ func scanTarget(b []byte, i int) int {
 	return i
 }
 
-// equalFold compares b with a lower-case ASCII string.
+// equalFold compares b, which must hold no control characters, with a string of lower-case letters, digits
+// and dashes. For those, setting bit 5 maps nothing but the upper-case letter to the lower-case one, so words
+// of eight and four bytes can be compared at once; the last word overlaps the one before.
 func equalFold(b []byte, lower string) bool {
-	if len(b) != len(lower) {
+	n := len(lower)
+	switch {
+	case len(b) != n:
 		return false
-	}
-	for i, c := range b {
-		if c-'A' < 26 {
-			c |= 0x20
+	case n >= 8:
+		for i := 0; i < n-8; i += 8 {
+			if binary.LittleEndian.Uint64(b[i:])|0x20*ones != word(lower[i:]) {
+				return false
+			}
 		}
-		if c != lower[i] {
+		return binary.LittleEndian.Uint64(b[n-8:])|0x20*ones == word(lower[n-8:])
+	case n >= 4:
+		return half(b)|0x20202020 == halfString(lower) && half(b[n-4:])|0x20202020 == halfString(lower[n-4:])
+	}
+	for i := range n {
+		if b[i]|0x20 != lower[i] {
 			return false
 		}
 	}
 	return true
+}
+
+func half(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }
+
+func halfString(s string) uint32 {
+	_ = s[3]
+	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+}
+
+func word(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 // equalFoldBytes compares two byte strings, ASCII case aside.

@@ -119,7 +119,7 @@ func TestIdentify(t *testing.T) {
 	}
 	for name, want := range map[string]ID{
 		"X_Forwarded_For": XForwardedFor, "x-forwarded_proto": XForwardedProto, "X_Real_IP": XRealIP, "Keep_Alive": KeepAlive,
-		"Content_Length": Other, "Set_Cookie": Other, "": Other, "x": Other, strings.Repeat("x_", 50): Other,
+		"Content_Length": Other, "Set_Cookie": Other, "content\rlength": Other, "": Other, "x": Other, strings.Repeat("x_", 50): Other,
 	} {
 		if got := Identify(name); got != want {
 			t.Errorf("Identify(%q) = %d, want %d", name, got, want)

@@ -58,6 +58,8 @@ type Field struct {
 	name, value []byte
 	id          ID
 	hop         bool
+	// plain says that name, ": ", value and CRLF stand in memory just so, as one piece that begins at name.
+	plain bool
 }
 
 // Name is the name as it was sent; compare by ID, or ignore the case.
@@ -88,10 +90,15 @@ func Identify[T text](name T) ID {
 
 // identify also tells whether the name is the underscore twin of a field that frames a message.
 func identify(name []byte) (id ID, twin bool) {
+	seen := uint8(0)
 	for _, c := range name {
-		if c == '_' {
-			return identifyTwin(name)
+		if class[c]&isToken == 0 {
+			return Other, false
 		}
+		seen |= class[c]
+	}
+	if seen&isUnderscore != 0 {
+		return identifyTwin(name)
 	}
 	return lookup(name), false
 }
@@ -118,7 +125,8 @@ func identifyTwin(name []byte) (id ID, twin bool) {
 	}
 }
 
-// lookup finds a name by its length and then by its letters; most names are out after one comparison.
+// lookup finds a name, which must be a token, by its length and then by its letters; most names are out after
+// one comparison.
 func lookup(name []byte) ID {
 	if len(name) < 2 || len(name) > 21 {
 		return Other
@@ -256,7 +264,7 @@ func parseFields(b []byte, i int, fields []Field, limit int) (int, []Field, Reas
 			}
 			return i, fields, BadFieldName
 		}
-		name := b[i:j]
+		name, colon := b[i:j], j
 		j++
 		for j < len(b) && (b[j] == ' ' || b[j] == '\t') {
 			j++
@@ -276,17 +284,24 @@ func parseFields(b []byte, i int, fields []Field, limit int) (int, []Field, Reas
 		for j > start && (b[j-1] == ' ' || b[j-1] == '\t') {
 			j--
 		}
-		f := Field{name: name, value: b[start:j]}
+		id := Other
 		if seen&isUnderscore == 0 {
-			f.id = lookup(name)
+			id = lookup(name)
 		} else {
 			var twin bool
-			if f.id, twin = identifyTwin(name); twin {
+			if id, twin = identifyTwin(name); twin {
 				return i, fields, UnderscoreTwin
 			}
 		}
-		f.hop = f.id.IsHop()
-		fields = append(fields, f)
+		// Filled in place: a literal would be built aside and copied.
+		if n := len(fields); n < cap(fields) {
+			fields = fields[:n+1]
+		} else {
+			fields = append(fields, Field{})
+		}
+		f := &fields[len(fields)-1]
+		f.name, f.value, f.id, f.hop = name, b[start:j], id, id.IsHop()
+		f.plain = start == colon+2 && b[colon+1] == ' ' && next == j+2
 		i = next
 	}
 }

@@ -33,6 +33,7 @@ const (
 	hasTrailers // TE: trailers
 	hasExpect
 	hasHost
+	manyHosts
 	confused // a response with a length where none can be
 )
 
@@ -46,6 +47,7 @@ type Head struct {
 	options int
 	flags   flags
 	upgrade []byte
+	host    []byte
 	seen    int  // bytes that an unfinished Parse has looked at
 	lined   bool // the first line is complete
 }
@@ -146,7 +148,8 @@ func (h *Head) persistent() bool {
 
 func (h *Head) reset() {
 	h.Minor, h.Body, h.Length = 0, NoBody, -1
-	h.fields, h.options, h.flags, h.upgrade, h.seen, h.lined = h.fields[:0], 0, 0, nil, 0, false
+	h.fields, h.options, h.flags, h.seen, h.lined = h.fields[:0], 0, 0, 0, false
+	h.upgrade, h.host = nil, nil
 }
 
 // again tells whether a Parse that wanted more need not look at b yet: no line has ended since, and no
@@ -185,6 +188,11 @@ func (h *Head) note() Reason {
 
 func (h *Head) noteField(f *Field) Reason {
 	switch f.id {
+	case Host:
+		if h.flags&hasHost != 0 {
+			h.flags |= manyHosts
+		}
+		h.host, h.flags = f.value, h.flags|hasHost
 	case ContentLength:
 		if h.flags&hasLength != 0 {
 			return DuplicateLength
@@ -271,20 +279,31 @@ func (h *Head) noteOptions(v []byte) Reason {
 		if h.options++; h.options > maxOptions {
 			return TooManyOptions
 		}
-		switch {
-		case equalFold(opt, "close"):
-			h.flags |= optClose
-		case equalFold(opt, "keep-alive"):
-			h.flags |= optKeepAlive
-		case equalFold(opt, "upgrade"):
-			h.flags |= optUpgrade
-		case equalFold(opt, "te"):
-			h.flags |= optTE
-		default:
-			h.flags |= optOther
-		}
+		h.flags |= option(opt)
 	}
 	return OK
+}
+
+func option(opt []byte) flags {
+	switch len(opt) {
+	case 2:
+		if equalFold(opt, "te") {
+			return optTE
+		}
+	case 5:
+		if equalFold(opt, "close") {
+			return optClose
+		}
+	case 7:
+		if equalFold(opt, "upgrade") {
+			return optUpgrade
+		}
+	case 10:
+		if equalFold(opt, "keep-alive") {
+			return optKeepAlive
+		}
+	}
+	return optOther
 }
 
 // markOptions marks the fields that Connection names. Host and the framing fields cannot be stripped that

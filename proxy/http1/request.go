@@ -227,26 +227,18 @@ func (r *Request) finish() Reason {
 
 // checkHost applies RFC 9112 §3.2: exactly one valid Host, the same as in the target.
 func (r *Request) checkHost() Reason {
-	var host []byte
-	for i := range r.fields {
-		if r.fields[i].id != Host {
-			continue
-		}
-		if host != nil {
-			return DuplicateHost
-		}
-		if host = r.fields[i].value; !ValidHost(host) {
-			return BadHost
-		}
-	}
 	switch {
-	case host == nil:
+	case r.flags&manyHosts != 0:
+		return DuplicateHost
+	case r.flags&hasHost == 0:
 		if r.Minor == 1 {
 			return MissingHost
 		}
+	case !validHost(r.host):
+		return BadHost
 	case r.Host == nil:
-		r.Host = host
-	case !sameHost(r.Host, host, r.Scheme):
+		r.Host = r.host
+	case !sameHost(r.Host, r.host, r.Scheme):
 		return HostMismatch
 	}
 	return OK

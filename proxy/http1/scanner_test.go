@@ -393,3 +393,27 @@ func FuzzScanner(f *testing.F) {
 		}
 	})
 }
+
+// What the codec accepts, net/http must not refuse on its own, or the engines would differ the other way round.
+func TestScanner_netHTTPTakesWhatIsAccepted(t *testing.T) {
+	t.Parallel()
+	for _, c := range readCorpus(t, "requests.txt") {
+		if c.verdict != "ok" {
+			continue
+		}
+		s := newScanner(t, DefaultLimits())
+		out, why := s.Feed(nil, c.in)
+		if why != OK {
+			t.Errorf("%s: %s", c.name, why)
+			continue
+		}
+		req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(out)))
+		if err != nil {
+			t.Errorf("%s: net/http: %v", c.name, err)
+			continue
+		}
+		if body, err := io.ReadAll(req.Body); err != nil || c.facts["content"] != "" && string(body) != c.facts["content"] {
+			t.Errorf("%s: net/http reads the body as %q, %v", c.name, body, err)
+		}
+	}
+}

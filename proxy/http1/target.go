@@ -32,7 +32,7 @@ func (r *Request) parseTarget() Reason {
 		if bytes.IndexByte(t, '@') >= 0 {
 			return UserInfo
 		}
-		if host, port := splitPort(t); !ValidHost(t) || len(host) == 0 || len(port) == 0 {
+		if host, port := splitPort(t); !validHost(t) || len(host) == 0 || len(port) == 0 {
 			return BadTarget
 		}
 		r.Host = t
@@ -62,7 +62,7 @@ func (r *Request) parseTarget() Reason {
 	if bytes.IndexByte(r.Host, '@') >= 0 {
 		return UserInfo
 	}
-	if !ValidHost(r.Host) {
+	if !validHost(r.Host) {
 		return BadHost
 	}
 	if rest = rest[end:]; len(rest) > 0 && rest[0] == '/' {
@@ -107,8 +107,9 @@ func validEscapes(p []byte) bool {
 
 // ValidPath tells whether s can be written as the path of a target: it begins with '/' or is "*", holds
 // only bytes that a target may hold, no '?', and '%' only in escapes.
-func ValidPath[T text](s T) bool {
-	b := bytesOf(s)
+func ValidPath[T text](s T) bool { return validPath(bytesOf(s)) }
+
+func validPath(b []byte) bool {
 	if len(b) == 1 && b[0] == '*' {
 		return true
 	}
@@ -122,8 +123,9 @@ func ValidQuery[T text](s T) bool { return scanTarget(bytesOf(s), 0) == len(s) }
 // It takes names of letters, digits, '-', '.', '_' and '~', IPv4 addresses and IPv6 addresses in brackets.
 // Escapes and the other characters that RFC 3986 would allow in a name are refused: no DNS name has them,
 // and backends differ in what they make of them. So is an empty port.
-func ValidHost[T text](s T) bool {
-	b := bytesOf(s)
+func ValidHost[T text](s T) bool { return validHost(bytesOf(s)) }
+
+func validHost(b []byte) bool {
 	if len(b) > 0 && b[0] == '[' {
 		return validIPv6(b)
 	}

@@ -21,13 +21,13 @@ const (
 // checked again, as any of them may have been set by hand; on refusal dst comes back as it was.
 func (r *Request) Append(dst []byte, c Conn) ([]byte, Reason) {
 	switch {
-	case !ValidMethod(r.Method):
+	case len(r.Method) > maxMethod || !isTokenBytes(r.Method):
 		return dst, BadMethod
-	case !ValidPath(r.Path) || !ValidQuery(r.Query) || len(r.Path) == 1 && r.Path[0] == '*' && r.HasQuery:
+	case !validPath(r.Path) || scanTarget(r.Query, 0) != len(r.Query) || len(r.Path) == 1 && r.Path[0] == '*' && r.HasQuery:
 		return dst, BadTarget
 	case len(r.Host) == 0:
 		return dst, MissingHost
-	case !ValidHost(r.Host):
+	case !validHost(r.Host):
 		return dst, BadHost
 	case r.Body == UntilClose || r.Body == Tunnel || r.Body == ByLength && r.Length <= 0:
 		return dst, BadContentLength
@@ -86,12 +86,20 @@ func (h *Head) appendFields(dst []byte) []byte {
 		if f.hop || f.id != Other && f.id <= writtenLast || f.id == Trailer && h.Body != ByChunks {
 			continue
 		}
-		dst = append(dst, f.name...)
-		dst = append(dst, ": "...)
-		dst = append(dst, f.value...)
-		dst = append(dst, "\r\n"...)
+		dst = appendField(dst, f)
 	}
 	return dst
+}
+
+// appendField writes one line, in one copy if it came in just as it is to be written.
+func appendField(dst []byte, f *Field) []byte {
+	if f.plain {
+		return append(dst, f.name[:len(f.name)+len(f.value)+len(": \r\n")]...)
+	}
+	dst = append(dst, f.name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, f.value...)
+	return append(dst, "\r\n"...)
 }
 
 func appendLength(dst []byte, n int64) []byte {
@@ -151,11 +159,7 @@ func AppendLastChunk(dst []byte, trailers []Field) []byte {
 // AppendTrailers writes what follows the last chunk: the trailer fields and the blank line.
 func AppendTrailers(dst []byte, trailers []Field) []byte {
 	for i := range trailers {
-		f := &trailers[i]
-		dst = append(dst, f.name...)
-		dst = append(dst, ": "...)
-		dst = append(dst, f.value...)
-		dst = append(dst, "\r\n"...)
+		dst = appendField(dst, &trailers[i])
 	}
 	return append(dst, "\r\n"...)
 }
