@@ -193,7 +193,7 @@ type promiseTable struct {
 	mu     sync.Mutex
 	former string
 	at     time.Time
-	addrs  map[string]string // by node id
+	addrs  map[string]string // by node id, or by themselves when they are hearsay
 }
 
 // give promises this node to former, or returns to whom it is promised. The

@@ -261,7 +261,9 @@ func (n *Node) serveRemoved(_ context.Context, p transport.Peer, req removedRequ
 // Leave removes this node from the cluster for good. Afterwards Failed delivers
 // ErrRemoved, and the process should stop. The errors are those of Remove.
 func (n *Node) Leave(ctx context.Context) error {
+	n.leaving.Store(true) // whoever notices first says why
 	if err := n.Remove(ctx, n.ID(), false); err != nil {
+		n.leaving.Store(false)
 		return err
 	}
 	if g := n.gossip.Load(); g != nil {
@@ -271,6 +273,6 @@ func (n *Node) Leave(ctx context.Context) error {
 			n.log.Debug("leave gossip", "error", err)
 		}
 	}
-	n.removed("it left at its own request")
+	n.removed("")
 	return nil
 }

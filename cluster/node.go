@@ -40,6 +40,7 @@ type Node struct {
 	cancel   context.CancelFunc
 	started  atomic.Bool
 	stopping atomic.Bool // takes no new work
+	leaving  atomic.Bool // Leave is under way
 	stopOnce sync.Once
 	stopDone chan struct{}
 	stopErr  error

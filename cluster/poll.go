@@ -44,6 +44,10 @@ type nodeStatus struct {
 	Member    bool   `json:"member,omitempty"`
 	ConfIndex uint64 `json:"conf_index,omitempty"`
 
+	// Heard is where other nodes without a cluster have called from, so that all of
+	// them find each other through one known address.
+	Heard []string `json:"heard,omitempty"`
+
 	Meta  gossip.Meta      `json:"meta"`
 	Known map[string]claim `json:"known,omitempty"`
 }
@@ -62,6 +66,9 @@ func (n *Node) serveStatus(_ context.Context, p transport.Peer, req statusReques
 	_, s.Member = n.server(p.NodeID)
 	if same {
 		s.Known = n.book.claims()
+	}
+	if id.Phase == phaseNew && n.cfg.BootstrapExpect > 1 {
+		s.Heard = n.promises.heard()
 	}
 	return s, nil
 }
@@ -108,6 +115,11 @@ func (n *Node) ask(ctx context.Context, addr string) (nodeStatus, error) {
 	if id.ClusterID != "" && s.ClusterID == id.ClusterID {
 		n.learn(s.NodeID, s.Claim, s.Known)
 		n.checkRemoval(id, s)
+	}
+	if id.Phase == phaseNew && n.cfg.BootstrapExpect > 1 {
+		for _, a := range s.Heard {
+			n.promises.hear(a, a)
+		}
 	}
 	return s, nil
 }

@@ -241,6 +241,9 @@ func (n *Node) removed(why string) {
 	if err := n.dir.update(func(id *identity) { id.Phase = phaseRemoved }); err != nil {
 		n.log.Error("note the removal", "error", err)
 	}
+	if n.leaving.Load() {
+		why = "it left at its own request"
+	}
 	id := n.dir.get()
 	n.fail(fmt.Errorf("%w: %s (cluster %s); to join again, move %s aside and start with --join", ErrRemoved, why, id.ClusterID, n.dir.path))
 }

@@ -33,6 +33,8 @@ type store struct {
 	snaps *snapshotStore
 }
 
+var _ raft.SnapshotStore = (*snapshotStore)(nil)
+
 type storeConfig struct {
 	dir    *dataDir
 	stall  time.Duration
@@ -43,60 +45,59 @@ type storeConfig struct {
 }
 
 // openStore opens the log and the snapshots after it has read both in full. The
-// error names the file and the way out.
+// error names the file and the way out, and nothing was written to them then.
 func openStore(cfg storeConfig) (_ *store, err error) {
 	d := cfg.dir
 	path := d.file(raftDir, boltFile)
-	damaged := func(file string, err error) error {
-		return fmt.Errorf("%w: %s: %w: move %s aside and join again under a new --name (a lone node: restore a saved snapshot)", ErrDamagedStore, file, err, d.path)
-	}
 	if err := os.MkdirAll(d.file(raftDir), 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	if st, err := os.Stat(path); d.get().Phase == phaseMember && (err != nil || st.Size() == 0) {
-		return nil, damaged(path, fmt.Errorf("missing or empty, although %s says that this node is a member", d.file(identityFile)))
+		return nil, d.damaged(path, fmt.Errorf("missing or empty, although %s says that this node is a member", d.file(identityFile)))
 	}
 	if err := checkBolt(path); err != nil {
-		return nil, damaged(path, err)
+		return nil, d.damaged(path, err)
 	}
-	bolt, err := openBolt(path)
-	if err != nil {
-		return nil, err
-	}
-	inner := boltStore(bolt)
-	if cfg.wrap != nil {
-		inner = cfg.wrap(inner)
-	}
-	s := &store{guardedStore: &guardedStore{inner: inner, limit: cfg.stall, onFail: cfg.onFail, log: cfg.log, closed: make(chan struct{})}}
-	defer func() {
-		if err != nil {
-			_ = inner.Close()
-		}
-	}()
 	files, err := raft.NewFileSnapshotStoreWithLogger(d.file(raftDir), snapshotsKept, newHCLog(cfg.log))
 	if err != nil {
 		return nil, fmt.Errorf("snapshots in %s: %w", d.file(raftDir), err)
 	}
+	s := &store{guardedStore: &guardedStore{limit: cfg.stall, onFail: cfg.onFail, closed: make(chan struct{})}}
 	s.snaps = &snapshotStore{SnapshotStore: files, installed: s.noteSnapshot}
 	if s.cache, err = raft.NewLogCache(512, s.guardedStore); err != nil {
 		return nil, fmt.Errorf("log cache: %w", err)
 	}
-	snap, file, err := checkSnapshots(d, files)
-	if err != nil {
-		return nil, damaged(file, err)
-	}
-	if err := s.checkLog(snap); err != nil {
-		return nil, damaged(path, err)
-	}
-	if err := s.checkOwner(d, path); err != nil {
+	if err := s.check(d, path); err != nil {
 		return nil, err
+	}
+	bolt, err := openBolt(path, readWrite)
+	if err != nil {
+		return nil, err
+	}
+	s.inner = bolt
+	if cfg.wrap != nil {
+		s.inner = cfg.wrap(bolt)
 	}
 	return s, nil
 }
 
-func openBolt(path string) (*raftboltdb.BoltStore, error) {
+// damaged makes the error for a file of d that cannot be trusted.
+func (d *dataDir) damaged(file string, err error) error {
+	return fmt.Errorf("%w: %s: %w: move %s aside and join again under a new --name (a lone node: restore a saved snapshot)", ErrDamagedStore, file, err, d.path)
+}
+
+// openMode says what openBolt is for.
+type openMode bool
+
+const (
+	readWrite openMode = false
+	readOnly  openMode = true
+)
+
+func openBolt(path string, mode openMode) (*raftboltdb.BoltStore, error) {
 	s, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{
-		Timeout: time.Second, // without it a second process waits for ever
+		Timeout:  time.Second, // without it a second process waits for ever
+		ReadOnly: bool(mode),
 		// The freelist is rebuilt at start instead of being rewritten whole at every
 		// commit, which after a burst of writes costs more than the writes.
 		NoFreelistSync: true,
@@ -109,6 +110,36 @@ func openBolt(path string) (*raftboltdb.BoltStore, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// check reads the snapshots and the log. Opening a bbolt file for writing writes
+// to it, so the log is opened for reading first.
+func (s *store) check(d *dataDir, path string) error {
+	snap, file, err := checkSnapshots(d, s.snaps)
+	if err != nil {
+		return d.damaged(file, err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Size() == 0 {
+		if snap != nil {
+			return d.damaged(path, errors.New("missing or empty, although there are snapshots"))
+		}
+		return nil // new
+	}
+	ro, err := openBolt(path, readOnly)
+	if err != nil {
+		return err
+	}
+	defer ro.Close()
+	err = protect(func() error {
+		if err := s.checkLog(ro, snap); err != nil {
+			return d.damaged(path, err)
+		}
+		return s.checkOwner(ro, d, path)
+	})
+	if err != nil && !errors.Is(err, ErrDamagedStore) && !errors.Is(err, ErrForeignStore) {
+		return d.damaged(path, err)
+	}
+	return err
 }
 
 // checkSnapshots reads every snapshot in full and returns the newest one, or
@@ -147,62 +178,60 @@ func checkSnapshots(d *dataDir, files raft.SnapshotStore) (newest *raft.Snapshot
 
 // checkLog reads every entry: the log must go on from the snapshot without a
 // gap, in rising terms, and every checksum must be right.
-func (s *store) checkLog(snap *raft.SnapshotMeta) error {
-	return protect(func() error {
-		first, err := s.inner.FirstIndex()
-		if err != nil {
-			return err
-		}
-		last, err := s.inner.LastIndex()
-		if err != nil {
-			return err
-		}
-		var start, term uint64
-		if snap != nil {
-			s.noteSnapshot(snap.ConfigurationIndex)
-			start = snap.Index
-		}
-		if last == 0 {
-			return nil
-		}
-		if first > start+1 {
-			return fmt.Errorf("the log begins at entry %d, but the newest snapshot ends at %d", first, start)
-		}
-		for i := first; i <= last; i++ {
-			var l raft.Log
-			if err := s.inner.GetLog(i, &l); err != nil {
-				return fmt.Errorf("entry %d: %w", i, err)
-			}
-			if err := unseal(&l); err != nil {
-				return fmt.Errorf("entry %d: %w", i, err)
-			}
-			if l.Index != i || l.Term < term {
-				return fmt.Errorf("entry %d has index %d and term %d after term %d", i, l.Index, l.Term, term)
-			}
-			term = l.Term
-			s.note(&l)
-		}
+func (s *store) checkLog(log boltStore, snap *raft.SnapshotMeta) error {
+	first, err := log.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := log.LastIndex()
+	if err != nil {
+		return err
+	}
+	var start, term uint64
+	if snap != nil {
+		s.noteSnapshot(snap.ConfigurationIndex)
+		start = snap.Index
+	}
+	if last == 0 {
 		return nil
-	})
+	}
+	if first > start+1 {
+		return fmt.Errorf("the log begins at entry %d, but the newest snapshot ends at %d", first, start)
+	}
+	for i := first; i <= last; i++ {
+		var l raft.Log
+		if err := log.GetLog(i, &l); err != nil {
+			return fmt.Errorf("entry %d: %w", i, err)
+		}
+		if err := unseal(&l); err != nil {
+			return fmt.Errorf("entry %d: %w", i, err)
+		}
+		if l.Index != i || l.Term < term {
+			return fmt.Errorf("entry %d has index %d and term %d after term %d", i, l.Index, l.Term, term)
+		}
+		term = l.Term
+		s.note(&l)
+	}
+	return nil
 }
 
 // checkOwner compares whose log this is with identity.json.
-func (s *store) checkOwner(d *dataDir, path string) error {
+func (s *store) checkOwner(log boltStore, d *dataDir, path string) error {
 	id := d.get()
 	for _, k := range []struct {
 		key        []byte
 		what, want string
 	}{{keyClusterID, "cluster", id.ClusterID}, {keyNodeID, "node", id.NodeID}} {
-		got, err := s.Get(k.key)
+		got, err := log.Get(k.key)
 		if err != nil && err.Error() != errNotFound {
-			return fmt.Errorf("%w: %s: %w", ErrDamagedStore, path, err)
+			return fmt.Errorf("key %s: %w", k.key, err)
 		}
 		if len(got) > 0 && string(got) != k.want {
 			return fmt.Errorf("%w: %s belongs to %s %q, but %s to %q: they come from different data directories, put back the pair that belongs together",
 				ErrForeignStore, path, k.what, got, d.file(identityFile), k.want)
 		}
 	}
-	has, err := s.hasState()
+	has, err := raft.HasExistingState(log, log, s.snaps)
 	if err != nil {
 		return err
 	}
@@ -210,18 +239,9 @@ func (s *store) checkOwner(d *dataDir, path string) error {
 		return fmt.Errorf("%w: %s has a log, but %s says that this node is new: put back the identity.json that belongs to it, or move %s aside", ErrForeignStore, path, d.file(identityFile), d.path)
 	}
 	if id.Phase == phaseMember && !has {
-		return fmt.Errorf("%w: %s is empty, although %s says that this node is a member: move %s aside and join again under a new --name", ErrDamagedStore, path, d.file(identityFile), d.path)
+		return d.damaged(path, fmt.Errorf("the log is empty, although %s says that this node is a member", d.file(identityFile)))
 	}
 	return nil
-}
-
-// hasState says whether Raft has ever stored anything here.
-func (s *store) hasState() (bool, error) {
-	has, err := raft.HasExistingState(s.guardedStore, s.guardedStore, s.snaps)
-	if err != nil {
-		return false, fmt.Errorf("raft state: %w", err)
-	}
-	return has, nil
 }
 
 // own marks the log as this node's in this cluster.

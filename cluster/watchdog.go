@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"log/slog"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -37,7 +36,6 @@ type guardedStore struct {
 	inner  boltStore
 	limit  time.Duration
 	onFail func(error) // called once, must not block
-	log    *slog.Logger
 
 	failed   atomic.Bool
 	failOnce sync.Once
