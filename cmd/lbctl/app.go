@@ -122,7 +122,7 @@ func group(cmd *cobra.Command, args []string) error {
 	hint := ""
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = fmt.Sprintf("; did you mean %q?", near[0])
+		hint = "; did you mean " + strings.Join(near, " or ") + "?"
 	}
 	return usagef("unknown command %q for %q%s; there is %s", args[0], cmd.CommandPath(), hint, strings.Join(names, ", "))
 }

@@ -121,7 +121,7 @@ func backendColumns(a *app) []column[api.Backend] {
 		{head: "MC/AC/R", cell: meetings, wide: true},
 		{head: "LOAD-FACTOR", cell: func(b api.Backend) string { return strconv.FormatFloat(b.LoadFactor, 'f', -1, 64) }, wide: true},
 		{head: "SINCE", cell: func(b api.Backend) string { return a.ago(b.StateSince) }, wide: true},
-		{head: "WHY", cell: func(b api.Backend) string { return firstReason(b) }, wide: true},
+		{head: "VERDICT", cell: verdictText, wide: true},
 	}
 }
 
@@ -140,29 +140,29 @@ func shortLatency(ms float64) string {
 	return strconv.FormatFloat(ms, 'f', 1, 64) + "ms"
 }
 
-func firstReason(b api.Backend) string {
-	if len(b.Reasons) == 0 {
-		return ""
+func verdictText(b api.Backend) string {
+	if b.VerdictText == "" {
+		return b.Verdict
 	}
-	return b.Reasons[0].Source + ": " + b.Reasons[0].Text
+	return b.Verdict + ": " + b.VerdictText
 }
 
 func describeBackend(a *app, b api.Backend) {
+	measured := "not measured yet"
+	if b.LatencyMS > 0 {
+		measured = latency(b.LatencyMS)
+	}
 	routable := "no new requests"
 	if b.Routable {
 		routable = "takes new requests"
-	}
-	verdict := b.Verdict
-	if b.VerdictText != "" {
-		verdict += ", " + b.VerdictText
 	}
 	printFacts(a.stdout, []fact{
 		{"Backend", b.ID},
 		{"Host", b.Address},
 		{"State", fmt.Sprintf("%s since %s (wanted: %s): %s", nodeState(b), stamp(b.StateSince), b.AdminState, routable)},
-		{"Verdict", verdict},
+		{"Verdict", verdictText(b)},
 		{"In flight", count(int(b.InFlight), "request")},
-		{"Latency", latency(b.LatencyMS)},
+		{"Latency", measured},
 		{"Pool", b.Pool},
 		{"Weight", strconv.Itoa(b.Weight)},
 		{"Tags", strings.Join(b.Tags, ", ")},

@@ -186,6 +186,9 @@ func nodesSummary(nodes []api.Node) string {
 	if len(bad) > 0 {
 		return fmt.Sprintf("Of %s, %d alive: %s.", count(len(nodes), "node"), aliveCount(nodes), strings.Join(bad, ", "))
 	}
+	if len(nodes) == 1 {
+		return fmt.Sprintf("1 node, alive: %s leads.", clean(leader))
+	}
 	return fmt.Sprintf("All %s alive, %s leads.", count(len(nodes), "node"), clean(leader))
 }
 

@@ -42,6 +42,14 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
+// hintedError is an error with what to do about it, where only the command knows.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
+
 // invalidError is a value that lbctl itself finds wrong, in the form of the API's.
 func invalidError(detail string, errs ...api.FieldError) error {
 	return &localProblem{api.Problem{Type: "about:blank", Title: http.StatusText(http.StatusBadRequest), Status: http.StatusBadRequest,
@@ -156,8 +164,12 @@ func problemOf(err error) (api.Problem, bool) {
 		p = local.p
 	case errors.As(err, &remote):
 		p = remote.Problem
-		if p.Code == "" && p.Detail == "" {
-			return p, false
+		p.Type, p.Detail = "about:blank", firstOf(remote.Problem.Detail, remote.Problem.Title)
+		if cause := remote.Unwrap(); cause != nil {
+			p.Detail += ": " + cause.Error()
+		}
+		if p.Code == "" && errors.Is(err, client.ErrUnreachable) {
+			p.Code = "unreachable"
 		}
 	default:
 		return p, false
@@ -173,6 +185,10 @@ func problemOf(err error) (api.Problem, bool) {
 
 // hintFor says what to do next, where the error itself does not.
 func hintFor(err error) string {
+	var hinted *hintedError
+	if errors.As(err, &hinted) {
+		return hinted.hint
+	}
 	var remote *client.Error
 	if !errors.As(err, &remote) {
 		return ""

@@ -118,8 +118,7 @@ func (a *app) set(cmd *cobra.Command, n *noun, ref string) error {
 	case errors.Is(err, client.ErrNotFound) && n.name == "frontend":
 		return a.setMissingFrontend(ctx, n, ref, doc, from.renamed && !from.flags && len(doc) == 1)
 	case errors.Is(err, client.ErrNotFound):
-		a.notef("`lbctl add %s` makes a new one", n.name)
-		return err
+		return &hintedError{err, fmt.Sprintf("`lbctl add %s` makes a new one", n.name)}
 	case err != nil:
 		return err
 	}
@@ -148,7 +147,10 @@ func (a *app) deleteCmd() *cobra.Command {
 		sub := n.command("Remove a "+n.name, refArg(n)+"...")
 		sub.Args = wantArgs(1, -1, refArg(n))
 		sub.ValidArgsFunction = a.completeIDs(n)
-		usage := "also if something refers to it"
+		usage := "without asking back"
+		if n.name == "pool" {
+			usage = "also if routes name it; its backends are removed at once"
+		}
 		if n.name == "backend" {
 			sub.Short = "Drain a backend and then remove it"
 			usage = "remove it at once, without drain"
