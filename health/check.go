@@ -107,10 +107,11 @@ func newHTTPCheck(addr state.Address, p *state.PoolSpec, version string) (*httpC
 	if path == "/" || path == "" {
 		path = addr.Base + "/"
 	}
-	u, err := url.Parse(addr.Scheme + "://" + addr.HostPort() + path)
+	u, err := url.ParseRequestURI(path)
 	if err != nil {
 		return nil, fmt.Errorf("health path is not valid: %q", path)
 	}
+	u.Scheme, u.Host = addr.Scheme, addr.HostPort()
 	statuses, err := state.ParseStatuses(h.Statuses)
 	if err != nil {
 		return nil, fmt.Errorf("health statuses %w", err)

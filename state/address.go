@@ -55,8 +55,10 @@ func ParseAddress(s string) (Address, error) {
 		return Address{}, err
 	}
 	base := strings.TrimRight(u.EscapedPath(), "/")
-	if strings.Contains(base, "//") || strings.Contains(base, "/..") || strings.Contains(base, "/./") {
-		return Address{}, fmt.Errorf("has a base path with empty or dot segments: %q", base)
+	for segment := range strings.SplitSeq(strings.TrimPrefix(base, "/"), "/") {
+		if base != "" && (segment == "" || segment == "." || segment == "..") {
+			return Address{}, fmt.Errorf("has a base path with empty or dot segments: %q", base)
+		}
 	}
 	return Address{Scheme: scheme, Host: host, Port: port, Base: base}, nil
 }
@@ -120,5 +122,6 @@ func addressKey(s string) string {
 	if err != nil {
 		return ""
 	}
-	return a.Scheme + "://" + a.HostPort() + a.Base
+	// A zone (RFC 6874 §2) is the only percent sign that a host may have.
+	return a.Scheme + "://" + strings.ReplaceAll(a.HostPort(), "%", "%25") + a.Base
 }

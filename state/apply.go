@@ -153,7 +153,7 @@ func wanted(op Op, old Object) (Spec, *Refusal) {
 	} else if op.Verb != VerbPut && op.Verb != VerbCreate {
 		return nil, &Refusal{Code: CodeInvalid, Message: fmt.Sprintf("unknown verb %q", op.Verb)}
 	}
-	spec, errs := DecodeSpec(op.Kind, raw, base)
+	spec, errs := decodeSpec(op.Kind, op.ID, raw, base)
 	if len(errs) == 0 && spec.ObjectID() != op.ID {
 		errs = []FieldError{{Pointer: "/id", Message: fmt.Sprintf("must be %q, or left out; an id cannot be changed", op.ID)}}
 	}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -351,12 +352,23 @@ const unset = -1 << 31
 // DecodeSpec reads one object as JSON in the log's format, takes over from the stored object (or nil) what
 // it leaves out and must keep, fills its defaults and checks it.
 func DecodeSpec(k Kind, raw json.RawMessage, old Object) (Spec, []FieldError) {
+	return decodeSpec(k, "", raw, old)
+}
+
+// decodeSpec is DecodeSpec with the id that an object gets which names none.
+func decodeSpec(k Kind, id string, raw json.RawMessage, old Object) (Spec, []FieldError) {
 	s := NewSpec(k)
 	if s == nil {
 		return nil, []FieldError{{Pointer: "", Message: fmt.Sprintf("unknown kind %q", k)}}
 	}
 	if err := json.Unmarshal(raw, s); err != nil {
 		return nil, []FieldError{{Pointer: "", Message: err.Error()}}
+	}
+	if string(bytes.TrimSpace(raw)) == "null" { // which Unmarshal takes for nothing to do
+		return nil, []FieldError{{Pointer: "", Message: "must be an object, got null"}}
+	}
+	if s.ObjectID() == "" {
+		setID(s, id)
 	}
 	if old != nil {
 		s.Inherit(old)
@@ -366,6 +378,19 @@ func DecodeSpec(k Kind, raw json.RawMessage, old Object) (Spec, []FieldError) {
 		return nil, errs
 	}
 	return s, nil
+}
+
+func setID(s Spec, id string) {
+	switch s := s.(type) {
+	case *BackendSpec:
+		s.ID = id
+	case *PoolSpec:
+		s.ID = id
+	case *RouteSpec:
+		s.ID = id
+	case *FrontendSpec:
+		s.ID = id
+	}
 }
 
 // Kind implements [Spec] and [Object].
