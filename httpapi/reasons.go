@@ -31,7 +31,9 @@ func explain(c circumstances) (routable bool, reasons []api.Reason) {
 	}
 	add(api.SourceAdmin, b.AdminSince, "%s", adminText(b.AdminState))
 	switch {
-	case b.Draining() && c.inFlight > 0:
+	case b.Draining() && c.inFlight == 1:
+		add(api.SourceDrain, b.AdminSince, "draining: 1 request is still running on it")
+	case b.Draining() && c.inFlight > 1:
 		add(api.SourceDrain, b.AdminSince, "draining: %d requests are still running on it", c.inFlight)
 	case b.Draining():
 		add(api.SourceDrain, b.AdminSince, "draining: no request is known to run on it, not yet confirmed by every node")

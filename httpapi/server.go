@@ -167,8 +167,7 @@ type call struct {
 	s      *Server
 	r      *http.Request
 	params params
-	body   []byte
-	w      http.ResponseWriter // only for limiting the body
+	w      http.ResponseWriter // only for limiting the body and for the request's id
 }
 
 // now is the time, for commands.
