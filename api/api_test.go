@@ -46,8 +46,23 @@ func TestNextCursor(t *testing.T) {
 // Answers leave no field out, whatever its value.
 func TestAnswers_noOmit(t *testing.T) {
 	t.Parallel()
-	for _, v := range []any{Backend{}, Pool{}, Route{}, Frontend{}, Stats{}, Cluster{Leader: &Leader{}}, Node{}, Problem{},
-		BackendHealth{}, Observation{}, Reason{}, Ready{}, NotReady{}, Live{}, FieldError{}} {
+	for _, v := range []any{
+		Backend{},
+		Pool{},
+		Route{},
+		Frontend{},
+		Stats{},
+		Cluster{Leader: &Leader{}},
+		Node{},
+		Problem{},
+		BackendHealth{},
+		Observation{},
+		Reason{},
+		Ready{},
+		NotReady{},
+		Live{},
+		FieldError{},
+	} {
 		walkTags(t, reflect.TypeOf(v), map[reflect.Type]bool{})
 	}
 	b, err := json.Marshal(NotReady{Problem: Problem{Code: CodeNotReady}})

@@ -34,8 +34,10 @@ func (c *call) readBody() ([]byte, error) {
 }
 
 func tooLarge() error {
-	return &failure{status: http.StatusRequestEntityTooLarge, code: api.CodeTooLarge,
-		detail: fmt.Sprintf("the body must be at most %d bytes", api.MaxBody)}
+	return &failure{
+		status: http.StatusRequestEntityTooLarge, code: api.CodeTooLarge,
+		detail: fmt.Sprintf("the body must be at most %d bytes", api.MaxBody),
+	}
 }
 
 // noBody refuses a body where it would be ignored. An empty object is what some clients always send.

@@ -79,8 +79,10 @@ func poolAnswer(p *state.Pool) api.Pool {
 	h := p.Health
 	return api.Pool{
 		ID: p.ID, Algorithm: string(p.Algorithm), Hash: hashAnswer(p.Hash), Protocol: string(p.Protocol),
-		Health: api.HealthCheck{Type: string(h.Type), Method: h.Method, Path: h.Path, Host: h.Host, Statuses: h.Statuses,
-			Interval: h.Interval.String(), Timeout: h.Timeout.String(), Rise: h.Rise, Fall: h.Fall},
+		Health: api.HealthCheck{
+			Type: string(h.Type), Method: h.Method, Path: h.Path, Host: h.Host, Statuses: h.Statuses,
+			Interval: h.Interval.String(), Timeout: h.Timeout.String(), Rise: h.Rise, Fall: h.Fall,
+		},
 		OnEmpty: string(p.OnEmpty), Initial: string(p.Initial), TLS: api.BackendTLS(p.TLS),
 		CreateIndex: p.CreateIndex, ModifyIndex: p.ModifyIndex,
 	}
@@ -95,15 +97,19 @@ func routeAnswer(r *state.Route) api.Route {
 	return api.Route{
 		ID: r.ID, Priority: r.Priority, BackendPool: r.BackendPool, Algorithm: string(r.Algorithm), Hash: hashAnswer(r.Hash), Retries: r.Retries,
 		Match: api.Match{Host: m.Host, Path: m.Path, PathType: string(m.PathType), Method: m.Method, Headers: dict(m.Headers), Query: dict(m.Query)},
-		Timeouts: api.Timeouts{Connect: r.Timeouts.Connect.String(), FirstByte: r.Timeouts.FirstByte.String(),
-			Total: r.Timeouts.Total.String()},
+		Timeouts: api.Timeouts{
+			Connect: r.Timeouts.Connect.String(), FirstByte: r.Timeouts.FirstByte.String(),
+			Total: r.Timeouts.Total.String(),
+		},
 		CreateIndex: r.CreateIndex, ModifyIndex: r.ModifyIndex,
 	}
 }
 
 func frontendAnswer(f *state.Frontend) api.Frontend {
-	return api.Frontend{ID: f.ID, Hosts: list(f.Hosts), Key: f.Key, SecretSet: f.Secret != "", RequiredTags: list(f.RequiredTags),
-		CreateIndex: f.CreateIndex, ModifyIndex: f.ModifyIndex}
+	return api.Frontend{
+		ID: f.ID, Hosts: list(f.Hosts), Key: f.Key, SecretSet: f.Secret != "", RequiredTags: list(f.RequiredTags),
+		CreateIndex: f.CreateIndex, ModifyIndex: f.ModifyIndex,
+	}
 }
 
 func healthAnswer(v state.Verdict) string {
@@ -147,8 +153,10 @@ func summariesAnswer(all map[string]stats.Series) map[string]api.Summary {
 }
 
 func nodeAnswer(m Member, st ClusterStatus) api.Node {
-	n := api.Node{ID: m.ID, Address: m.Addr, API: m.API, Proxy: m.Proxy, Version: m.Version, Status: m.Status, Voter: m.Voter, Leader: m.Leader,
-		Self: m.Self, Draining: m.Draining, LastContact: elapsed(m.LastContact), AppliedIndex: m.AppliedIndex}
+	n := api.Node{
+		ID: m.ID, Address: m.Addr, API: m.API, Proxy: m.Proxy, Version: m.Version, Status: m.Status, Voter: m.Voter, Leader: m.Leader,
+		Self: m.Self, Draining: m.Draining, LastContact: elapsed(m.LastContact), AppliedIndex: m.AppliedIndex,
+	}
 	if m.Self {
 		n.AppliedIndex = st.AppliedIndex
 	}

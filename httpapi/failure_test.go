@@ -164,7 +164,8 @@ func TestMinIndex(t *testing.T) {
 		go func() {
 			time.Sleep(3 * time.Second) // of the bubble's clock
 			if _, err := h.store.Do(context.Background(), state.Command{Type: state.TypeTxn, Ops: []state.Op{
-				{Verb: state.VerbPut, Kind: state.KindPool, ID: "p", Value: []byte(`{"id":"p"}`)}}}); err != nil {
+				{Verb: state.VerbPut, Kind: state.KindPool, ID: "p", Value: []byte(`{"id":"p"}`)},
+			}}); err != nil {
 				t.Error(err)
 			}
 		}()

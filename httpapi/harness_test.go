@@ -140,8 +140,10 @@ func (h *harness) checkDocument(r *http.Request, out reply) {
 		}
 		return
 	}
-	in := &openapi3filter.RequestValidationInput{Request: r, PathParams: pathParams, Route: route,
-		Options: &openapi3filter.Options{MultiError: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc}}
+	in := &openapi3filter.RequestValidationInput{
+		Request: r, PathParams: pathParams, Route: route,
+		Options: &openapi3filter.Options{MultiError: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc},
+	}
 	if out.status < 400 {
 		if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil {
 			h.t.Errorf("%s: %d, but the document refuses the request: %v", out.name, out.status, err)
@@ -149,7 +151,8 @@ func (h *harness) checkDocument(r *http.Request, out reply) {
 	}
 	err = openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: in, Status: out.status, Header: out.header, Body: io.NopCloser(strings.NewReader(out.body)),
-		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true}})
+		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
+	})
 	if err != nil {
 		h.t.Errorf("%s: the document refuses the answer %d: %v", out.name, out.status, err)
 	}

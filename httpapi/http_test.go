@@ -148,8 +148,14 @@ func TestTypes_fields(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ answer, stored any }{
-		{api.HealthCheck{}, state.HealthCheck{}}, {api.HealthCheckInput{}, state.HealthCheck{}}, {api.Match{}, state.Match{}}, {api.MatchInput{}, state.Match{}},
-		{api.Timeouts{}, state.Timeouts{}}, {api.TimeoutsInput{}, state.Timeouts{}}, {api.HashKey{}, state.HashKey{}}, {api.BackendTLS{}, state.BackendTLS{}},
+		{api.HealthCheck{}, state.HealthCheck{}},
+		{api.HealthCheckInput{}, state.HealthCheck{}},
+		{api.Match{}, state.Match{}},
+		{api.MatchInput{}, state.Match{}},
+		{api.Timeouts{}, state.Timeouts{}},
+		{api.TimeoutsInput{}, state.Timeouts{}},
+		{api.HashKey{}, state.HashKey{}},
+		{api.BackendTLS{}, state.BackendTLS{}},
 	} {
 		if a, s := names(reflect.TypeOf(tt.answer)), names(reflect.TypeOf(tt.stored)); !maps.Equal(a, s) {
 			t.Errorf("%T has the fields %v, %T has %v", tt.answer, a, tt.stored, s)

@@ -26,10 +26,12 @@ func resourceOf(k state.Kind) resource {
 	stamps := []string{"create_index", "modify_index"}
 	switch k {
 	case state.KindBackend:
-		return resource{kind: k, path: "/backends", filter: filterBackends,
+		return resource{
+			kind: k, path: "/backends", filter: filterBackends,
 			filters: []string{paramPool, paramTag, paramAdminState, paramNodeState},
 			readOnly: append(stamps, "node_state", "draining", "drained", "verdict", "verdict_text", "admin_since", "state_since", "routable",
-				"reasons", "latency_ms", "in_flight", "meetings", "attendees", "state_index", "admin_index", "gen")}
+				"reasons", "latency_ms", "in_flight", "meetings", "attendees", "state_index", "admin_index", "gen"),
+		}
 	case state.KindRoute:
 		return resource{kind: k, path: "/routes", readOnly: stamps, filter: filterRoutes, filters: []string{paramPool}}
 	case state.KindFrontend:

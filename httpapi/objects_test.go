@@ -37,13 +37,15 @@ func TestBackend_create(t *testing.T) {
 	h := newHarness(t)
 	var got api.Backend
 	r := h.do(http.MethodPost, "/backends", seedBackend).want(http.StatusCreated).into(&got)
-	want := api.Backend{ID: "users-v1", Address: "10.0.1.15:8080", Pool: "default", Weight: 3, Tags: []string{}, AdminState: "ready", LoadFactor: 1,
+	want := api.Backend{
+		ID: "users-v1", Address: "10.0.1.15:8080", Pool: "default", Weight: 3, Tags: []string{}, AdminState: "ready", LoadFactor: 1,
 		NodeState: "init", Verdict: "unknown", CreateIndex: 2, ModifyIndex: 2, StateIndex: 2, AdminIndex: 2, Gen: 2,
 		Reasons: []api.Reason{
 			{Source: "admin", Text: "admin_state is ready: it takes traffic when healthy"},
 			{Source: "quorum", Text: "no verdict yet: no majority of the voters has said up or down"},
 			{Source: "pool", Text: `pool "default" has initial "down": it takes no traffic before the first verdict`},
-		}}
+		},
+	}
 	ignore := cmp.Options{cmpopts.IgnoreFields(api.Backend{}, "AdminSince", "StateSince"), cmpopts.IgnoreFields(api.Reason{}, "Since")}
 	if diff := cmp.Diff(want, got, ignore); diff != "" {
 		t.Errorf("POST /backends (-want +got)\n%s", diff)
@@ -51,8 +53,10 @@ func TestBackend_create(t *testing.T) {
 	if got.AdminSince.IsZero() || got.Reasons[0].Since == nil {
 		t.Errorf("POST /backends = %+v, want times", got)
 	}
-	for name, want := range map[string]string{"Location": "/backends/users-v1", "ETag": `"2"`, api.HeaderIndex: "2", api.HeaderNode: "n1", api.HeaderLeader: "n1",
-		api.HeaderStale: "", "Content-Type": "application/json"} {
+	for name, want := range map[string]string{
+		"Location": "/backends/users-v1", "ETag": `"2"`, api.HeaderIndex: "2", api.HeaderNode: "n1", api.HeaderLeader: "n1",
+		api.HeaderStale: "", "Content-Type": "application/json",
+	} {
 		if got := r.header.Get(name); got != want {
 			t.Errorf("POST /backends: header %s = %q, want %q", name, got, want)
 		}
@@ -217,8 +221,10 @@ func TestBackend_byAddress(t *testing.T) {
 	h.do(http.MethodPost, "/backends", `{"id":"node23","address":"https://node23.bbb.example.org/bigbluebutton/api/"}`).want(http.StatusCreated)
 	h.do(http.MethodPost, "/backends", `{"id":"plain","address":"10.0.1.15:8080"}`).want(http.StatusCreated)
 	var b api.Backend
-	for _, ref := range []string{"https%3A%2F%2Fnode23.bbb.example.org%2Fbigbluebutton%2Fapi%2F", "https%3a%2f%2fnode23.bbb.example.org%2Fbigbluebutton%2Fapi",
-		"https:%2F%2FNODE23.bbb.example.org:443", url.PathEscape("https://node23.bbb.example.org")} {
+	for _, ref := range []string{
+		"https%3A%2F%2Fnode23.bbb.example.org%2Fbigbluebutton%2Fapi%2F", "https%3a%2f%2fnode23.bbb.example.org%2Fbigbluebutton%2Fapi",
+		"https:%2F%2FNODE23.bbb.example.org:443", url.PathEscape("https://node23.bbb.example.org"),
+	} {
 		h.do(http.MethodGet, "/backends/"+ref, "").want(http.StatusOK).into(&b)
 		if b.ID != "node23" {
 			t.Errorf("GET /backends/%s = %s, want node23", ref, b.ID)
@@ -298,9 +304,11 @@ func TestRoute(t *testing.T) {
 	h := newHarness(t)
 	var got, again api.Route
 	h.do(http.MethodPost, "/routes", seedRoute).want(http.StatusCreated).into(&got)
-	want := api.Route{ID: got.ID, Match: api.Match{Path: "/users", PathType: "prefix", Method: "GET", Headers: map[string]string{}, Query: map[string]string{}},
+	want := api.Route{
+		ID: got.ID, Match: api.Match{Path: "/users", PathType: "prefix", Method: "GET", Headers: map[string]string{}, Query: map[string]string{}},
 		BackendPool: "users-service", Algorithm: "least_connections", Timeouts: api.Timeouts{Connect: "2s", FirstByte: "0s", Total: "0s"}, Retries: 2,
-		CreateIndex: 2, ModifyIndex: 2}
+		CreateIndex: 2, ModifyIndex: 2,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("POST /routes (-want +got)\n%s", diff)
 	}
@@ -330,9 +338,11 @@ func TestPool(t *testing.T) {
 	h := newHarness(t)
 	var got api.Pool
 	h.do(http.MethodPost, "/pools", `{"id":"web","health":{"path":"/healthz","interval":"500ms"}}`).want(http.StatusCreated).into(&got)
-	want := api.Pool{ID: "web", Algorithm: "round_robin", Hash: api.HashKey{Source: "client_ip"}, Protocol: "auto", OnEmpty: "panic", Initial: "down",
+	want := api.Pool{
+		ID: "web", Algorithm: "round_robin", Hash: api.HashKey{Source: "client_ip"}, Protocol: "auto", OnEmpty: "panic", Initial: "down",
 		Health:      api.HealthCheck{Type: "http", Method: "GET", Path: "/healthz", Interval: "500ms", Timeout: "1s", Rise: 2, Fall: 3},
-		CreateIndex: 2, ModifyIndex: 2}
+		CreateIndex: 2, ModifyIndex: 2,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("POST /pools (-want +got)\n%s", diff)
 	}
@@ -366,8 +376,10 @@ func TestFrontend(t *testing.T) {
 	if again.ID != got.ID {
 		t.Errorf("POST twice made %s and %s", got.ID, again.ID)
 	}
-	for _, r := range []reply{r, h.do(http.MethodGet, "/frontends", ""), h.do(http.MethodGet, "/frontends/"+got.ID, ""),
-		h.do(http.MethodPut, "/frontends/"+got.ID, r.body)} {
+	for _, r := range []reply{
+		r, h.do(http.MethodGet, "/frontends", ""), h.do(http.MethodGet, "/frontends/"+got.ID, ""),
+		h.do(http.MethodPut, "/frontends/"+got.ID, r.body),
+	} {
 		if strings.Contains(r.body, secret) || !strings.Contains(r.body, `"secret_set":true`) {
 			t.Errorf("%s shows the secret, or lost it: %s", r.name, r.body)
 		}
@@ -395,8 +407,10 @@ func TestLists(t *testing.T) {
 			t.Errorf("GET %s of nothing = %q, want []", path, r.body)
 		}
 	}
-	for _, b := range []string{`{"id":"c","address":"10.0.0.3:80","tags":["x","y"]}`, `{"id":"a","address":"10.0.0.1:80","pool":"p1","tags":["x"]}`,
-		`{"id":"b","address":"10.0.0.2:80","pool":"p1","admin_state":"stopped"}`, `{"id":"d","address":"10.0.0.4:80","tags":["y"]}`} {
+	for _, b := range []string{
+		`{"id":"c","address":"10.0.0.3:80","tags":["x","y"]}`, `{"id":"a","address":"10.0.0.1:80","pool":"p1","tags":["x"]}`,
+		`{"id":"b","address":"10.0.0.2:80","pool":"p1","admin_state":"stopped"}`, `{"id":"d","address":"10.0.0.4:80","tags":["y"]}`,
+	} {
 		h.do(http.MethodPost, "/backends", b).want(http.StatusCreated)
 	}
 	if err := h.store.SetVerdict("a", state.VerdictUp, ""); err != nil {
@@ -413,8 +427,19 @@ func TestLists(t *testing.T) {
 		return s, r.header
 	}
 	for _, tt := range []struct{ query, want string }{
-		{"", "abcd"}, {"?pool=p1", "ab"}, {"?pool=none", ""}, {"?tag=x", "ac"}, {"?tag=x&tag=y", "c"}, {"?admin_state=stopped", "b"}, {"?node_state=ready", "a"},
-		{"?pool=p1&tag=x", "a"}, {"?after=b", "cd"}, {"?after=bb", "cd"}, {"?after=z", ""}, {"?limit=10000", "abcd"}, {"?limit=4", "abcd"},
+		{"", "abcd"},
+		{"?pool=p1", "ab"},
+		{"?pool=none", ""},
+		{"?tag=x", "ac"},
+		{"?tag=x&tag=y", "c"},
+		{"?admin_state=stopped", "b"},
+		{"?node_state=ready", "a"},
+		{"?pool=p1&tag=x", "a"},
+		{"?after=b", "cd"},
+		{"?after=bb", "cd"},
+		{"?after=z", ""},
+		{"?limit=10000", "abcd"},
+		{"?limit=4", "abcd"},
 	} {
 		got, header := ids("/backends" + tt.query)
 		if got != tt.want || header.Get("Link") != "" {

@@ -206,8 +206,10 @@ func matchIndex(header string, old state.Object) (uint64, error) {
 	}
 	switch {
 	case len(wanted) == 0:
-		return 0, &failure{status: http.StatusPreconditionFailed, code: api.CodeMismatch,
-			detail: fmt.Sprintf("If-Match: %s does not match; it must be the ETag of an answer, such as %s", header, api.ETag(max(current, 1)))}
+		return 0, &failure{
+			status: http.StatusPreconditionFailed, code: api.CodeMismatch,
+			detail: fmt.Sprintf("If-Match: %s does not match; it must be the ETag of an answer, such as %s", header, api.ETag(max(current, 1))),
+		}
 	case slices.Contains(wanted, current):
 		return current, nil
 	}

@@ -29,46 +29,80 @@ func TestExplain(t *testing.T) {
 		want     []reason
 	}{
 		{"up", func(*circumstances) {}, true, []reason{{"admin", adminReady}, {"quorum", up}}},
-		{"down", func(c *circumstances) {
-			c.backend.Verdict, c.backend.VerdictText = state.VerdictDown, "connection refused"
-		}, false,
-			[]reason{{"admin", adminReady}, {"quorum", down}}},
-		{"unknown, initial down", func(c *circumstances) { c.backend.Verdict = state.VerdictUnknown }, false,
-			[]reason{{"admin", adminReady}, {"quorum", unknown}, {"pool", `pool "p" has initial "down": it takes no traffic before the first verdict`}}},
-		{"unknown, initial up", func(c *circumstances) { c.backend.Verdict, c.pool.Initial = state.VerdictUnknown, state.InitialUp }, true,
-			[]reason{{"admin", adminReady}, {"quorum", unknown}, {"pool", `pool "p" has initial "up": it takes traffic before the first verdict`}}},
-		{"unknown, no check", func(c *circumstances) { c.backend.Verdict, c.pool.Health.Type = state.VerdictUnknown, state.CheckNone }, true,
-			[]reason{{"admin", adminReady}, {"quorum", unknown}, {"pool", `pool "p" has no health check: it takes traffic without a verdict`}}},
-		{"unknown, pool unknown", func(c *circumstances) { c.backend.Verdict, c.pool = state.VerdictUnknown, nil }, false,
-			[]reason{{"admin", adminReady}, {"quorum", unknown}, {"pool", `pool "p" has initial "down": it takes no traffic before the first verdict`}}},
+		{
+			"down", func(c *circumstances) {
+				c.backend.Verdict, c.backend.VerdictText = state.VerdictDown, "connection refused"
+			}, false,
+			[]reason{{"admin", adminReady}, {"quorum", down}},
+		},
+		{
+			"unknown, initial down", func(c *circumstances) { c.backend.Verdict = state.VerdictUnknown }, false,
+			[]reason{{"admin", adminReady}, {"quorum", unknown}, {"pool", `pool "p" has initial "down": it takes no traffic before the first verdict`}},
+		},
+		{
+			"unknown, initial up", func(c *circumstances) { c.backend.Verdict, c.pool.Initial = state.VerdictUnknown, state.InitialUp }, true,
+			[]reason{{"admin", adminReady}, {"quorum", unknown}, {"pool", `pool "p" has initial "up": it takes traffic before the first verdict`}},
+		},
+		{
+			"unknown, no check", func(c *circumstances) { c.backend.Verdict, c.pool.Health.Type = state.VerdictUnknown, state.CheckNone }, true,
+			[]reason{{"admin", adminReady}, {"quorum", unknown}, {"pool", `pool "p" has no health check: it takes traffic without a verdict`}},
+		},
+		{
+			"unknown, pool unknown", func(c *circumstances) { c.backend.Verdict, c.pool = state.VerdictUnknown, nil }, false,
+			[]reason{{"admin", adminReady}, {"quorum", unknown}, {"pool", `pool "p" has initial "down": it takes no traffic before the first verdict`}},
+		},
 		{"vetoed", func(c *circumstances) {
 			c.runtime = BackendRuntime{Vetoed: true, VetoReason: "3 connect failures", VetoSince: vetoSince}
 		}, false, []reason{{"admin", adminReady}, {"quorum", up}, {"local", "node n1 sends it nothing new: 3 connect failures"}}},
 		{"weight 0", func(c *circumstances) { c.backend.Weight = 0 }, false, []reason{{"admin", adminReady}, {"quorum", up}, {"weight", "weight is 0: no new requests"}}},
-		{"weight 0 in a failed pool", func(c *circumstances) { c.backend.Weight, c.backend.Verdict, c.poolFailed = 0, state.VerdictDown, true }, false,
-			[]reason{{"admin", adminReady}, {"quorum", "a majority of the voters says down"}, {"weight", "weight is 0: no new requests"}}},
-		{"failed pool", func(c *circumstances) { c.backend.Verdict, c.poolFailed = state.VerdictDown, true }, true,
-			[]reason{{"admin", adminReady}, {"quorum", "a majority of the voters says down"},
-				{"pool", `failing health leaves pool "p" without a backend, and its on_empty is "panic": health is ignored`}}},
-		{"failed pool that fails", func(c *circumstances) {
-			c.backend.Verdict, c.poolFailed, c.pool.OnEmpty = state.VerdictDown, true, state.OnEmptyFail
-		}, false,
-			[]reason{{"admin", adminReady}, {"quorum", "a majority of the voters says down"}}},
-		{"init", func(c *circumstances) { c.backend.AdminState = state.AdminInit }, false,
-			[]reason{{"admin", "admin_state is init: no traffic until it is enabled"}, {"quorum", up}}},
-		{"stopped, busy", func(c *circumstances) { c.backend.AdminState, c.inFlight = state.AdminStopped, 12 }, false,
-			[]reason{{"admin", adminStopped}, {"drain", "draining: 12 requests are still running on it"}, {"quorum", up}}},
-		{"stopped, idle", func(c *circumstances) { c.backend.AdminState = state.AdminStopped }, false,
-			[]reason{{"admin", adminStopped}, {"drain", "draining: no request is known to run on it, not yet confirmed by every node"}, {"quorum", up}}},
-		{"stopped, drained", func(c *circumstances) { c.backend.AdminState, c.backend.Drained = state.AdminStopped, true }, false,
-			[]reason{{"admin", adminStopped}, {"drain", "drained: no request runs on it on any node"}, {"quorum", up}}},
-		{"stopped in a failed pool", func(c *circumstances) {
-			c.backend.AdminState, c.backend.Drained, c.poolFailed = state.AdminStopped, true, true
-		}, false,
-			[]reason{{"admin", adminStopped}, {"drain", "drained: no request runs on it on any node"}, {"quorum", up}}},
-		{"decommissioned", func(c *circumstances) { c.backend.AdminState, c.inFlight = state.AdminDecommissioned, 1 }, false,
-			[]reason{{"admin", "admin_state is decommissioned: no new requests, and it is removed once the running ones have finished"},
-				{"drain", "draining: 1 request is still running on it"}, {"quorum", up}}},
+		{
+			"weight 0 in a failed pool", func(c *circumstances) { c.backend.Weight, c.backend.Verdict, c.poolFailed = 0, state.VerdictDown, true }, false,
+			[]reason{{"admin", adminReady}, {"quorum", "a majority of the voters says down"}, {"weight", "weight is 0: no new requests"}},
+		},
+		{
+			"failed pool", func(c *circumstances) { c.backend.Verdict, c.poolFailed = state.VerdictDown, true }, true,
+			[]reason{
+				{"admin", adminReady},
+				{"quorum", "a majority of the voters says down"},
+				{"pool", `failing health leaves pool "p" without a backend, and its on_empty is "panic": health is ignored`},
+			},
+		},
+		{
+			"failed pool that fails", func(c *circumstances) {
+				c.backend.Verdict, c.poolFailed, c.pool.OnEmpty = state.VerdictDown, true, state.OnEmptyFail
+			}, false,
+			[]reason{{"admin", adminReady}, {"quorum", "a majority of the voters says down"}},
+		},
+		{
+			"init", func(c *circumstances) { c.backend.AdminState = state.AdminInit }, false,
+			[]reason{{"admin", "admin_state is init: no traffic until it is enabled"}, {"quorum", up}},
+		},
+		{
+			"stopped, busy", func(c *circumstances) { c.backend.AdminState, c.inFlight = state.AdminStopped, 12 }, false,
+			[]reason{{"admin", adminStopped}, {"drain", "draining: 12 requests are still running on it"}, {"quorum", up}},
+		},
+		{
+			"stopped, idle", func(c *circumstances) { c.backend.AdminState = state.AdminStopped }, false,
+			[]reason{{"admin", adminStopped}, {"drain", "draining: no request is known to run on it, not yet confirmed by every node"}, {"quorum", up}},
+		},
+		{
+			"stopped, drained", func(c *circumstances) { c.backend.AdminState, c.backend.Drained = state.AdminStopped, true }, false,
+			[]reason{{"admin", adminStopped}, {"drain", "drained: no request runs on it on any node"}, {"quorum", up}},
+		},
+		{
+			"stopped in a failed pool", func(c *circumstances) {
+				c.backend.AdminState, c.backend.Drained, c.poolFailed = state.AdminStopped, true, true
+			}, false,
+			[]reason{{"admin", adminStopped}, {"drain", "drained: no request runs on it on any node"}, {"quorum", up}},
+		},
+		{
+			"decommissioned", func(c *circumstances) { c.backend.AdminState, c.inFlight = state.AdminDecommissioned, 1 }, false,
+			[]reason{
+				{"admin", "admin_state is decommissioned: no new requests, and it is removed once the running ones have finished"},
+				{"drain", "draining: 1 request is still running on it"},
+				{"quorum", up},
+			},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -158,8 +158,10 @@ func methodNotAllowed(c *call) (answer, error) {
 			allowed = append(allowed, m)
 		}
 	}
-	return answer{}, &failure{status: http.StatusMethodNotAllowed, code: api.CodeMethodNotAllowed, allow: strings.Join(allowed, ", "),
-		detail: fmt.Sprintf("%s is not possible here; allowed: %s", c.r.Method, strings.Join(allowed, ", "))}
+	return answer{}, &failure{
+		status: http.StatusMethodNotAllowed, code: api.CodeMethodNotAllowed, allow: strings.Join(allowed, ", "),
+		detail: fmt.Sprintf("%s is not possible here; allowed: %s", c.r.Method, strings.Join(allowed, ", ")),
+	}
 }
 
 // call is one request being answered.

@@ -26,8 +26,10 @@ func backendsHealth(c *call) (answer, error) {
 		rt := c.s.cfg.Runtime.Backend(b.ID)
 		obs := slices.Clone(c.s.cfg.Runtime.Observations(b.ID))
 		sortObservations(obs)
-		h := api.BackendHealth{Health: short[b.ID], Text: b.VerdictText, Since: b.StateSince.UTC(), Vetoed: rt.Vetoed, VetoReason: rt.VetoReason,
-			Observations: make([]api.Observation, len(obs))}
+		h := api.BackendHealth{
+			Health: short[b.ID], Text: b.VerdictText, Since: b.StateSince.UTC(), Vetoed: rt.Vetoed, VetoReason: rt.VetoReason,
+			Observations: make([]api.Observation, len(obs)),
+		}
 		if rt.Vetoed {
 			h.VetoSince = moment(rt.VetoSince)
 		}
@@ -66,9 +68,11 @@ func getCluster(c *call) (answer, error) { return c.clusterAnswer(), nil }
 
 func (c *call) clusterAnswer() answer {
 	st, v := c.s.cfg.Cluster.Status(), c.s.cfg.Store.View()
-	out := api.Cluster{ID: st.ClusterID, Node: c.s.cfg.NodeID, State: st.State, Healthy: st.Healthy, FailureTolerance: st.FailureTolerance,
+	out := api.Cluster{
+		ID: st.ClusterID, Node: c.s.cfg.NodeID, State: st.State, Healthy: st.Healthy, FailureTolerance: st.FailureTolerance,
 		Index: v.Index, Term: st.Term, CommitIndex: st.CommitIndex, LastIndex: st.LastIndex, Voters: []string{}, LiveVoters: st.LiveVoters,
-		LastContact: elapsed(st.LastContact), Stale: c.s.cfg.Store.Stale()}
+		LastContact: elapsed(st.LastContact), Stale: c.s.cfg.Store.Stale(),
+	}
 	if out.ID == "" {
 		out.ID = v.ClusterID
 	}
@@ -151,8 +155,10 @@ func readyz(c *call) (answer, error) {
 	if ok {
 		return answer{body: api.Ready{Ready: true, Reasons: []string{}}}, nil
 	}
-	return answer{}, &failure{status: http.StatusServiceUnavailable, code: api.CodeNotReady, detail: "this node is not ready: " + strings.Join(reasons, "; "),
-		notReady: list(reasons)}
+	return answer{}, &failure{
+		status: http.StatusServiceUnavailable, code: api.CodeNotReady, detail: "this node is not ready: " + strings.Join(reasons, "; "),
+		notReady: list(reasons),
+	}
 }
 
 // getOpenAPI does GET /openapi.json.

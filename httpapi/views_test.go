@@ -42,14 +42,18 @@ func TestBackendsHealth(t *testing.T) {
 		f.Runtimes["users-v2"] = httpapi.BackendRuntime{Vetoed: true, VetoReason: "3 connect failures", VetoSince: since}
 		f.Seen["users-v2"] = []httpapi.Observation{
 			{Node: "n2", Status: state.VerdictUp, Latency: 1500 * time.Microsecond, InFlight: 4, Seq: 9},
-			{Node: "n1", Status: state.VerdictDown, Error: "connection refused", Since: since, Age: 2 * time.Second, Seq: 7}}
+			{Node: "n1", Status: state.VerdictDown, Error: "connection refused", Since: since, Age: 2 * time.Second, Seq: 7},
+		}
 	})
 	var got api.VerboseHealth
 	h.do(http.MethodGet, "/backends/health?verbose", "").want(http.StatusOK).into(&got)
-	want := api.BackendHealth{Health: "unhealthy", Text: "connection refused", Since: got["users-v2"].Since, Vetoed: true, VetoReason: "3 connect failures", VetoSince: &since,
+	want := api.BackendHealth{
+		Health: "unhealthy", Text: "connection refused", Since: got["users-v2"].Since, Vetoed: true, VetoReason: "3 connect failures", VetoSince: &since,
 		Observations: []api.Observation{
 			{Node: "n1", Status: "down", Error: "connection refused", Since: &since, Age: "2s", Seq: 7},
-			{Node: "n2", Status: "up", LatencyMS: 1.5, InFlight: 4, Seq: 9}}}
+			{Node: "n2", Status: "up", LatencyMS: 1.5, InFlight: 4, Seq: 9},
+		},
+	}
 	if diff := cmp.Diff(want, got["users-v2"]); diff != "" || len(got) != 4 || got["other"].Observations == nil {
 		t.Errorf("GET /backends/health?verbose: %d backends (-want +got)\n%s", len(got), diff)
 	}
@@ -103,8 +107,10 @@ func TestStats(t *testing.T) {
 		return s
 	}
 	h.fake.Update(func(f *apitest.Fake) {
-		f.Counters = stats.Snapshot{Nodes: []string{"n2", "n1"}, Total: series(10, 830, 18*time.Millisecond),
-			Routes: map[string]stats.Series{"r": series(3, 0, time.Millisecond)}, Backends: map[string]stats.Series{"b": series(4, 1, time.Millisecond)}}
+		f.Counters = stats.Snapshot{
+			Nodes: []string{"n2", "n1"}, Total: series(10, 830, 18*time.Millisecond),
+			Routes: map[string]stats.Series{"r": series(3, 0, time.Millisecond)}, Backends: map[string]stats.Series{"b": series(4, 1, time.Millisecond)},
+		}
 		f.Missing = []string{"n9", "n3"}
 	})
 	var got api.Stats
@@ -134,8 +140,10 @@ func TestStats(t *testing.T) {
 }
 
 func threeNodes(f *apitest.Fake) {
-	f.ClusterStatus = httpapi.ClusterStatus{ClusterID: "c", NodeID: "n1", LeaderID: "n2", LeaderAddr: "10.0.0.2:7946", State: "follower", Term: 4, CommitIndex: 50,
-		AppliedIndex: 48, LastIndex: 51, Voters: 2, LiveVoters: 2, Healthy: true, LastContact: 20 * time.Millisecond}
+	f.ClusterStatus = httpapi.ClusterStatus{
+		ClusterID: "c", NodeID: "n1", LeaderID: "n2", LeaderAddr: "10.0.0.2:7946", State: "follower", Term: 4, CommitIndex: 50,
+		AppliedIndex: 48, LastIndex: 51, Voters: 2, LiveVoters: 2, Healthy: true, LastContact: 20 * time.Millisecond,
+	}
 	f.Nodes = []httpapi.Member{
 		{ID: "n3", Addr: "10.0.0.3:7946", Status: "dead", LastContact: -1},
 		{ID: "n1", Addr: "10.0.0.1:7946", Voter: true, Self: true, Status: "alive"},
@@ -149,8 +157,10 @@ func TestCluster(t *testing.T) {
 	h.fake.Update(threeNodes)
 	var got api.Cluster
 	h.do(http.MethodGet, "/cluster", "").want(http.StatusOK).into(&got)
-	want := api.Cluster{ID: "c", Node: "n1", State: "follower", Leader: &api.Leader{ID: "n2", API: "10.0.0.2:9080", Proxy: "10.0.0.2:8080"}, Healthy: true,
-		Index: 1, Term: 4, CommitIndex: 50, LastIndex: 51, Voters: []string{"n1", "n2"}, LiveVoters: 2, LastContact: "20ms"}
+	want := api.Cluster{
+		ID: "c", Node: "n1", State: "follower", Leader: &api.Leader{ID: "n2", API: "10.0.0.2:9080", Proxy: "10.0.0.2:8080"}, Healthy: true,
+		Index: 1, Term: 4, CommitIndex: 50, LastIndex: 51, Voters: []string{"n1", "n2"}, LiveVoters: 2, LastContact: "20ms",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("GET /cluster (-want +got)\n%s", diff)
 	}
@@ -192,8 +202,11 @@ func TestNodes(t *testing.T) {
 		status int
 		code   string
 	}{
-		{fmt.Errorf("%w: n3 is the last voter alive", httpapi.ErrNotSafe), 409, api.CodeNotSafe}, {httpapi.ErrBusy, 503, api.CodeBusy}, {state.ErrNoLeader, 503, api.CodeNoLeader},
-		{state.ErrOutcomeUnknown, 504, api.CodeOutcomeUnknown}, {errors.New("x"), 500, api.CodeInternal},
+		{fmt.Errorf("%w: n3 is the last voter alive", httpapi.ErrNotSafe), 409, api.CodeNotSafe},
+		{httpapi.ErrBusy, 503, api.CodeBusy},
+		{state.ErrNoLeader, 503, api.CodeNoLeader},
+		{state.ErrOutcomeUnknown, 504, api.CodeOutcomeUnknown},
+		{errors.New("x"), 500, api.CodeInternal},
 	} {
 		h.fake.Update(func(f *apitest.Fake) { f.ClusterErr = tt.err })
 		h.do(http.MethodDelete, "/nodes/n3", "").problem(tt.status, tt.code)

@@ -50,8 +50,10 @@ func (res resource) put(c *call) (answer, error) {
 	}
 	a, err := res.commit(c, op, doc)
 	if pre.create && (isRefused(err, state.CodeExists) || err == nil && a.status != http.StatusCreated) {
-		return answer{}, &failure{status: http.StatusPreconditionFailed, code: api.CodeMismatch,
-			detail: fmt.Sprintf("%s %q exists, and If-None-Match: * asked for a new one", res.kind, id)}
+		return answer{}, &failure{
+			status: http.StatusPreconditionFailed, code: api.CodeMismatch,
+			detail: fmt.Sprintf("%s %q exists, and If-None-Match: * asked for a new one", res.kind, id),
+		}
 	}
 	return a, err
 }
@@ -190,8 +192,10 @@ func (res resource) commitRaw(c *call, op state.Op, doc map[string]json.RawMessa
 	v := c.s.cfg.Store.View()
 	o := v.Get(res.kind, op.ID)
 	if o == nil {
-		return answer{}, &failure{status: http.StatusNotFound, code: api.CodeNotFound,
-			detail: fmt.Sprintf("the change of %s %q was made at index %d, and the object has been deleted since", res.kind, op.ID, r.ModifyIndex)}
+		return answer{}, &failure{
+			status: http.StatusNotFound, code: api.CodeNotFound,
+			detail: fmt.Sprintf("the change of %s %q was made at index %d, and the object has been deleted since", res.kind, op.ID, r.ModifyIndex),
+		}
 	}
 	a := c.object(v, o)
 	if r.Effect == state.EffectCreated {

@@ -37,10 +37,14 @@ type Fake struct {
 // NewFake is a healthy one-node cluster: node n1, its own leader.
 func NewFake() *Fake {
 	return &Fake{
-		ClusterStatus: httpapi.ClusterStatus{ClusterID: "test-cluster", NodeID: "n1", LeaderID: "n1", LeaderAddr: "127.0.0.1:7946",
-			State: "leader", Term: 1, CommitIndex: 1, AppliedIndex: 1, LastIndex: 1, Voters: 1, LiveVoters: 1, Healthy: true},
-		Nodes: []httpapi.Member{{ID: "n1", Addr: "127.0.0.1:7946", API: "127.0.0.1:9080", Proxy: "127.0.0.1:8080", Version: "test",
-			Voter: true, Leader: true, Self: true, Status: "alive", AppliedIndex: 1}},
+		ClusterStatus: httpapi.ClusterStatus{
+			ClusterID: "test-cluster", NodeID: "n1", LeaderID: "n1", LeaderAddr: "127.0.0.1:7946",
+			State: "leader", Term: 1, CommitIndex: 1, AppliedIndex: 1, LastIndex: 1, Voters: 1, LiveVoters: 1, Healthy: true,
+		},
+		Nodes: []httpapi.Member{{
+			ID: "n1", Addr: "127.0.0.1:7946", API: "127.0.0.1:9080", Proxy: "127.0.0.1:8080", Version: "test",
+			Voter: true, Leader: true, Self: true, Status: "alive", AppliedIndex: 1,
+		}},
 		Counters: stats.Snapshot{Nodes: []string{"n1"}},
 		Runtimes: map[string]httpapi.BackendRuntime{}, Seen: map[string][]httpapi.Observation{},
 	}
@@ -151,8 +155,10 @@ func (s *Store) SetVerdict(id string, to state.Verdict, text string) error {
 	if !ok {
 		return fmt.Errorf("set verdict: there is no backend %q", id)
 	}
-	_, err := s.Do(context.Background(), state.Command{Type: state.TypeStates, At: time.Now().UTC(),
-		Changes: []state.StateChange{{ID: id, Gen: b.Gen, From: b.Verdict, To: to, Text: text}}})
+	_, err := s.Do(context.Background(), state.Command{
+		Type: state.TypeStates, At: time.Now().UTC(),
+		Changes: []state.StateChange{{ID: id, Gen: b.Gen, From: b.Verdict, To: to, Text: text}},
+	})
 	return err
 }
 
@@ -162,7 +168,9 @@ func (s *Store) SetDrained(id string) error {
 	if !ok {
 		return fmt.Errorf("set drained: there is no backend %q", id)
 	}
-	_, err := s.Do(context.Background(), state.Command{Type: state.TypeStates, At: time.Now().UTC(),
-		Changes: []state.StateChange{{ID: id, Drained: b.AdminIndex}}})
+	_, err := s.Do(context.Background(), state.Command{
+		Type: state.TypeStates, At: time.Now().UTC(),
+		Changes: []state.StateChange{{ID: id, Drained: b.AdminIndex}},
+	})
 	return err
 }

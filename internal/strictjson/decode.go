@@ -72,6 +72,9 @@ func (d *decoder) top(v value, rv reflect.Value) map[string]json.RawMessage {
 func (d *decoder) object(v value, rv reflect.Value, pointer string) {
 	fields := reflect.VisibleFields(rv.Type())
 	for _, m := range v.members {
+		if d.full { // looking for suggestions is not free
+			return
+		}
 		at := pointer + "/" + Escape(m.name)
 		i := slices.IndexFunc(fields, func(f reflect.StructField) bool { return m.name != "" && jsonName(f) == m.name })
 		if i < 0 {

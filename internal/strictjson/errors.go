@@ -44,4 +44,9 @@ func (r *report) add(pointer, format string, args ...any) {
 }
 
 // Escape writes a name as a segment of a JSON Pointer (RFC 6901 §3).
-func Escape(name string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(name) }
+func Escape(name string) string {
+	if !strings.ContainsAny(name, "~/") { // nearly always: making a replacer costs more than the rest
+		return name
+	}
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+}

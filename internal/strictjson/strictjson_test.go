@@ -3,6 +3,7 @@ package strictjson
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -62,8 +63,10 @@ func TestDecode_good(t *testing.T) {
 	in := "\n" + ` {"id":"a\u00e9\ud83d\ude00","weight":-3,"small":-128,"factor":1.5e2,"on":true,"tags":["x","y"],"headers":{"A/b":"c~d"},` +
 		`"inner":{"name":"n","every":"2s","rise":255},"maybe":7,"any":[1,{"x":null}],"Plain":"p"} ` + "\t\r\n"
 	seven := 7
-	want := thing{ID: "aé😀", Weight: -3, Small: -128, Factor: 150, On: true, Tags: []string{"x", "y"}, Headers: map[string]string{"A/b": "c~d"},
-		Inner: inner{"n", span(2 * time.Second), 255}, Maybe: &seven, Any: json.RawMessage(`[1,{"x":null}]`), Plain: "p"}
+	want := thing{
+		ID: "aé😀", Weight: -3, Small: -128, Factor: 150, On: true, Tags: []string{"x", "y"}, Headers: map[string]string{"A/b": "c~d"},
+		Inner: inner{"n", span(2 * time.Second), 255}, Maybe: &seven, Any: json.RawMessage(`[1,{"x":null}]`), Plain: "p",
+	}
 	var got thing
 	doc, err := Decode([]byte(in), &got, Options{})
 	if err != nil {
@@ -137,8 +140,12 @@ func TestDecode_bad(t *testing.T) {
 		{"pointer", `{"maybe":"x"}`, Errors{{"/maybe", `must be an integer, got the string "x"`}}},
 		{"too deep", `{"any":` + deep + `}`, Errors{{"/any" + strings.Repeat("/0", MaxDepth-1), "nests deeper than 32 levels"}}},
 		{"all at once", `{"wieght":1,"weight":"x","tags":[1],"inner":{"rise":-1},"id":"a","id":"a"}`, Errors{
-			{"/id", "occurs twice"}, {"/wieght", `unknown field "wieght"; did you mean "weight"?`}, {"/weight", `must be an integer, got the string "x"`},
-			{"/tags/0", "must be a string, got 1"}, {"/inner/rise", "must be an integer from 0 to 255, got -1"}}},
+			{"/id", "occurs twice"},
+			{"/wieght", `unknown field "wieght"; did you mean "weight"?`},
+			{"/weight", `must be an integer, got the string "x"`},
+			{"/tags/0", "must be a string, got 1"},
+			{"/inner/rise", "must be an integer from 0 to 255, got -1"},
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -209,8 +216,15 @@ func TestNearest(t *testing.T) {
 	t.Parallel()
 	names := []string{"id", "address", "pool", "weight", "admin_state", "tags"}
 	tests := []struct{ in, want string }{
-		{"adminState", "admin_state"}, {"admin-state", "admin_state"}, {"adress", "address"}, {"tag", "tags"}, {"di", "id"},
-		{"pools", "pool"}, {"zzz", ""}, {"x", ""}, {strings.Repeat("a", 100), ""},
+		{"adminState", "admin_state"},
+		{"admin-state", "admin_state"},
+		{"adress", "address"},
+		{"tag", "tags"},
+		{"di", "id"},
+		{"pools", "pool"},
+		{"zzz", ""},
+		{"x", ""},
+		{strings.Repeat("a", 100), ""},
 	}
 	for _, tt := range tests {
 		if got := Nearest(tt.in, names); got != tt.want {
@@ -221,8 +235,10 @@ func TestNearest(t *testing.T) {
 
 // Whatever comes in: no panic; every error says something; and what is taken means the same to encoding/json.
 func FuzzDecode(f *testing.F) {
-	for _, s := range []string{`{}`, `{"id":"a","weight":3,"tags":["x"],"headers":{"a":"b"},"inner":{"every":"2s","rise":1},"maybe":1,"any":[[]]}`,
-		`{"id":"\ud83d\ude00"}`, `{"id":"\ud83d"}`, `{"weight":1e99}`, `{"a":{"b":[`, `[1]`, `{"id":"a","id":"b"}`, "{\"\xff\":1}", strings.Repeat(`{"any":`, 40) + "1" + strings.Repeat("}", 40)} {
+	for _, s := range []string{
+		`{}`, `{"id":"a","weight":3,"tags":["x"],"headers":{"a":"b"},"inner":{"every":"2s","rise":1},"maybe":1,"any":[[]]}`,
+		`{"id":"\ud83d\ude00"}`, `{"id":"\ud83d"}`, `{"weight":1e99}`, `{"a":{"b":[`, `[1]`, `{"id":"a","id":"b"}`, "{\"\xff\":1}", strings.Repeat(`{"any":`, 40) + "1" + strings.Repeat("}", 40),
+	} {
 		f.Add([]byte(s), false)
 		f.Add([]byte(s), true)
 	}
@@ -252,4 +268,27 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("Decode(%q) differs from encoding/json (-std +ours)\n%s", data, diff)
 		}
 	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	var unknown strings.Builder
+	unknown.WriteByte('{')
+	for i := range 100_000 {
+		fmt.Fprintf(&unknown, `"f%d":1,`, i)
+	}
+	unknown.WriteString(`"id":"a"}`)
+	for _, bb := range []struct{ name, in string }{
+		{"usual", `{"id":"a","weight":3,"factor":1,"tags":["x","y"],"inner":{"name":"n","every":"2s","rise":2}}`},
+		{"megabyte of unknown fields", unknown.String()},
+		{"megabyte of levels", strings.Repeat(`[`, 1<<20)},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			in := []byte(bb.in)
+			for b.Loop() {
+				var dst thing
+				_, _ = Decode(in, &dst, Options{})
+			}
+		})
+	}
 }
