@@ -95,23 +95,22 @@ type electorate struct{ c *cluster.Node }
 
 func (e electorate) Voters() []string { return e.c.Voters() }
 
-func (e electorate) Live() []string {
-	var out []string
-	for _, m := range e.c.Members() {
-		if m.Self || m.Status == "alive" || m.Status == "suspect" {
-			out = append(out, m.ID)
-		}
-	}
-	return out
-}
+func (e electorate) Live() []string { return e.c.Live() }
 
 // passive tells health what live traffic ran into.
 type passive struct{ n *Node }
 
 func (p passive) Outcome(backendID string, o upstream.Outcome) {
 	if h := p.n.health; h != nil {
-		h.Passive(backendID, o.ConnectFailed(), o.Status, o.Error())
+		h.Passive(backendID, o.Kind == upstream.ConnectFailed || o.Kind == upstream.ConnectTimeout, o.Status, errText(o.Err))
 	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // apiRuntime is what this node measures on backends.
@@ -126,7 +125,7 @@ func (r apiRuntime) Observations(id string) []httpapi.Observation {
 	seen := r.n.health.Observations(id)
 	out := make([]httpapi.Observation, len(seen))
 	for i, o := range seen {
-		out[i] = httpapi.Observation{Node: o.Node, Status: state.Verdict(o.Status), Error: o.LastError, Latency: o.Latency, InFlight: o.InFlight, Since: o.Since, Seq: o.Seq}
+		out[i] = httpapi.Observation{Node: o.Node, Status: state.Verdict(o.Status), Error: o.LastError, Latency: time.Duration(o.LatencyMS * float64(time.Millisecond)), InFlight: o.InFlight, Since: o.Since, Seq: o.Seq}
 	}
 	return out
 }

@@ -81,7 +81,7 @@ func New(cfg config.Config, opts Options) (_ *Node, err error) {
 			err = errors.Join(err, n.cleanup.close())
 		}
 	}()
-	for _, build := range []func() error{n.buildState, n.buildProxy, n.listenAPI, n.buildCluster, n.buildHealth, n.buildAPI} {
+	for _, build := range []func() error{n.buildState, n.listenAPI, n.buildCluster, n.buildProxy, n.buildHealth, n.buildAPI} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -111,13 +111,15 @@ func (n *Node) buildProxy() (err error) {
 		return err
 	}
 	pcfg := proxy.DefaultConfig()
-	pcfg.Stats, pcfg.Observer, pcfg.TrustedProxies, pcfg.Logger = n.requests, passive{n}, n.cfg.TrustedProxies, n.log
+	pcfg.NodeID, pcfg.Logger, pcfg.Stats = n.ID(), n.log, n.requests
+	pcfg.Observer, pcfg.TrustedProxies = passive{n}, n.cfg.TrustedProxies
 	if n.proxy, err = proxy.New(pcfg); err != nil {
 		return err
 	}
-	n.cleanup.push(n.proxy.Close)
-	ecfg := portable.DefaultConfig()
-	ecfg.Proxy, ecfg.Addrs, ecfg.TLSAddrs, ecfg.Logger = n.proxy, n.cfg.ProxyAddrs, n.cfg.ProxyTLSAddrs, n.log
+	n.cleanup.push(func() error { n.proxy.Close(); return nil })
+	ecfg := portable.Config{
+		Proxy: n.proxy, Addrs: n.cfg.ProxyAddrs, TLSAddrs: n.cfg.ProxyTLSAddrs, Limits: portable.DefaultLimits(), Logger: n.log,
+	}
 	if ecfg.Certificate, err = certificate(n.cfg); err != nil {
 		return err
 	}
@@ -192,16 +194,19 @@ func initCommand(clusterID string) []byte {
 
 func (n *Node) meta() gossip.Meta {
 	return gossip.Meta{
-		API: n.apiAddr.Addr().String(), Proxy: firstAddr(n.engine), Version: n.opts.Version,
+		API: n.apiAddr.Addr().String(), Proxy: n.proxyAddr(), Version: n.opts.Version,
 		Proto: [2]uint8{1, 1}, Voter: !n.cfg.NonVoter, Draining: n.draining.Load(),
 	}
 }
 
-func firstAddr(e proxy.Engine) string {
-	for _, a := range append(e.Addrs(), e.TLSAddrs()...) {
-		return a.String()
+// proxyAddr is what the others show as this node's proxy: where it is bound, or, before that, is going to be.
+func (n *Node) proxyAddr() string {
+	if n.engine != nil {
+		for _, a := range append(n.engine.Addrs(), n.engine.TLSAddrs()...) {
+			return a.String()
+		}
 	}
-	return ""
+	return append(n.cfg.ProxyAddrs, n.cfg.ProxyTLSAddrs...)[0]
 }
 
 func (n *Node) buildHealth() (err error) {
@@ -253,7 +258,7 @@ func (n *Node) buildAPI() error {
 }
 
 // ID is this node's name, as kept in its data dir.
-func (n *Node) ID() string { return n.cluster.Status().NodeID }
+func (n *Node) ID() string { return n.cluster.ID() }
 
 // APIAddr is where the admin API listens.
 func (n *Node) APIAddr() net.Addr { return n.apiAddr.Addr() }
@@ -308,6 +313,9 @@ func (n *Node) Run(ctx context.Context) error {
 
 func (n *Node) start(ctx context.Context) error {
 	if err := n.engine.Start(); err != nil {
+		return err
+	}
+	if err := n.cluster.SetMeta(n.meta()); err != nil {
 		return err
 	}
 	n.loops.Go(func() {

@@ -1,0 +1,89 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/lbnode/lbnode/proxy/route"
+	"github.com/lbnode/lbnode/proxy/upstream"
+	"github.com/lbnode/lbnode/stats"
+)
+
+// lostRaces bounds how often a pick may meet a backend that was taken out a moment ago.
+const lostRaces = 16
+
+// Exchange is the course of one request: where it goes, where it has been, what came of it. It belongs to
+// one goroutine.
+type Exchange struct {
+	route.Match
+	key   uint64
+	left  int // retries
+	tried upstream.Tried
+}
+
+// Route matches a request and counts it as in flight on its route. Exactly one Finish must follow unless
+// there is a refusal.
+func (p *Proxy) Route(x *Exchange, r *route.Request) *Refusal {
+	t := p.table.Load()
+	if t == nil {
+		return refuseNotReady
+	}
+	m, err := t.Match(r)
+	switch {
+	case err == nil:
+	case errors.Is(err, route.ErrNoRoute):
+		return refuseNoRoute
+	case errors.Is(err, route.ErrAmbiguous):
+		return refuseAmbiguous
+	default:
+		return refuseBadPath
+	}
+	x.Match, x.key, x.left = m, m.Target.Key(r), m.Target.Retries
+	m.Target.Stats.Begin()
+	return nil
+}
+
+// Next begins an attempt on a backend that the request has not been to; refuseNoBackend if there is none.
+func (x *Exchange) Next() (upstream.Attempt, *Refusal) {
+	for range lostRaces {
+		u, mode := x.Group.Pick(x.key, &x.tried)
+		if u == nil {
+			break
+		}
+		a, ok := u.Begin(mode)
+		if !ok {
+			continue // taken out between the pick and now: pick again
+		}
+		x.tried.Add(u)
+		if a.Endpoint == nil {
+			a.End(upstream.Outcome{Kind: upstream.ConnectFailed, Err: errNoEndpoint})
+			continue
+		}
+		return a, nil
+	}
+	return upstream.Attempt{}, refuseNoBackend
+}
+
+var errNoEndpoint = errors.New("the backend's address cannot be used")
+
+// Attempts is the number of backends that the request has been to.
+func (x *Exchange) Attempts() int { return x.tried.Len() }
+
+// Retry says whether another backend is to be tried after an attempt ended like this, and takes one off
+// the retries that are left. replayable says that no byte of the request's body has been consumed.
+func (x *Exchange) Retry(k upstream.Kind, replayable bool) bool {
+	if x.left <= 0 || !replayable || !k.NothingSent() {
+		return false
+	}
+	x.left--
+	x.Target.Stats.Count(stats.Retry)
+	return true
+}
+
+// Finish counts the request on its route.
+func (x *Exchange) Finish(o stats.Outcome) { x.Target.Stats.Record(o) }
+
+// outcome is what is counted of a request in the end.
+func outcome(status int, k stats.Kind, d time.Duration, in, out uint64) stats.Outcome {
+	return stats.Outcome{Status: status, Kind: k, Duration: d, BytesIn: in, BytesOut: out}
+}

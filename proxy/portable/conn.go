@@ -1,0 +1,96 @@
+package portable
+
+import (
+	"crypto/tls"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/lbnode/lbnode/proxy/http1"
+	"github.com/lbnode/lbnode/stats"
+)
+
+// stallStep is how much of the stall timeout may pass before a write sets the deadline anew.
+const stallStep = 8
+
+// countedConn is a client connection as it was accepted: counted while it is open, and with a deadline on
+// writing that moves on as long as the client takes something.
+type countedConn struct {
+	net.Conn
+	stats  *stats.Handle
+	stall  time.Duration
+	armed  atomic.Int64 // when the deadline was last set, in nanoseconds since start; 0 = not
+	start  time.Time
+	closed atomic.Bool
+}
+
+func newCountedConn(c net.Conn, h *stats.Handle, stall time.Duration) *countedConn {
+	h.ConnOpened()
+	return &countedConn{Conn: c, stats: h, stall: stall, start: time.Now()}
+}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	now := time.Since(c.start)
+	if at := c.armed.Load(); at == 0 || now-time.Duration(at) > c.stall/stallStep {
+		if err := c.Conn.SetWriteDeadline(c.start.Add(now + c.stall)); err != nil {
+			return 0, err
+		}
+		c.armed.Store(int64(max(now, 1)))
+	}
+	return c.Conn.Write(p)
+}
+
+// SetWriteDeadline and SetDeadline are net/http's; the next write brings ours back.
+func (c *countedConn) SetWriteDeadline(t time.Time) error {
+	c.armed.Store(0)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline: see SetWriteDeadline.
+func (c *countedConn) SetDeadline(t time.Time) error {
+	c.armed.Store(0)
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *countedConn) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.stats.ConnClosed()
+	}
+	return c.Conn.Close()
+}
+
+// CloseWrite ends our side of the connection.
+func (c *countedConn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return c.Close()
+}
+
+// strictConn is what net/http gets to see of an HTTP/1.1 connection: only requests that are unambiguous.
+type strictConn struct {
+	net.Conn
+	reader *http1.Reader
+}
+
+func (c *strictConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
+
+// Upgraded opens the connection for bytes that are no HTTP. See http1.Reader.Upgraded.
+func (c *strictConn) Upgraded() { c.reader.Upgraded() }
+
+// CloseWrite ends our side of the connection.
+func (c *strictConn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return c.Close()
+}
+
+// strictTLSConn is a strictConn over TLS. net/http takes the connection state from here.
+type strictTLSConn struct {
+	strictConn
+	tls *tls.Conn
+}
+
+// ConnectionState makes net/http set Request.TLS.
+func (c *strictTLSConn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }

@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/lbnode/lbnode/proxy/http1"
+	"github.com/lbnode/lbnode/proxy/upstream"
+	"github.com/lbnode/lbnode/stats"
+)
+
+// Refusal is an answer of our own. Values are shared and never changed.
+type Refusal struct {
+	Status int
+	Code   string // stable
+	Detail string
+	Kind   stats.Kind
+	Close  bool // the connection cannot go on
+}
+
+var (
+	refuseNotReady  = &Refusal{503, "not_ready", "this node has no configuration yet", stats.NoBackend, false}
+	refuseNoRoute   = &Refusal{404, "no_route", "no route matches this request", stats.NoRoute, false}
+	refuseNoBackend = &Refusal{503, "no_backend", "no backend can take this request now", stats.NoBackend, false}
+	refuseAmbiguous = &Refusal{400, "ambiguous_path", "the path leads to different routes as it was sent and once it is decoded", stats.BadRequest, false}
+	refuseBadPath   = &Refusal{400, "bad_path", "the path holds NUL, climbs above the root or is not escaped properly", stats.BadRequest, false}
+	refuseTarget    = &Refusal{400, "bad_target", "the request target holds bytes that no target may hold", stats.BadRequest, true}
+	refuseUserInfo  = &Refusal{400, "userinfo_in_target", "the request target holds user information", stats.BadRequest, true}
+	refuseHost      = &Refusal{400, "bad_host", "the Host field is no valid host and port", stats.BadRequest, true}
+	refuseMethod    = &Refusal{405, "method_not_allowed", "CONNECT and TRACE are not forwarded", stats.BadRequest, true}
+	refuseBadMethod = &Refusal{400, "bad_method", "the method is no token", stats.BadRequest, true}
+	refuseBody      = &Refusal{400, "bad_body", "the request's body breaks HTTP", stats.BadRequest, true}
+	refuseSlowBody  = &Refusal{408, "body_timeout", "the request's body stood still for too long", stats.ClientTimeout, true}
+
+	byKind = map[upstream.Kind]*Refusal{
+		upstream.ConnectFailed:    {502, "connect_failed", "no connection to the backend", stats.ConnectFailed, false},
+		upstream.ConnectTimeout:   {504, "connect_timeout", "no connection to the backend in time", stats.ConnectTimeout, false},
+		upstream.FirstByteTimeout: {504, "first_byte_timeout", "the backend did not begin its answer in time", stats.Timeout, false},
+		upstream.TotalTimeout:     {504, "total_timeout", "the request took longer than its route allows", stats.Timeout, false},
+		upstream.Reset:            {502, "backend_reset", "the backend closed the connection before it answered", stats.BackendReset, false},
+		upstream.BadResponse:      {502, "bad_response", "the backend's answer is no valid HTTP", stats.BadResponse, false},
+		upstream.BadRequest:       refuseBody,
+	}
+)
+
+// RefusalOf is the answer to a request whose last attempt ended like this; nil for OK and ClientGone.
+func RefusalOf(k upstream.Kind) *Refusal { return byKind[k] }
+
+// refuseReason is the answer to a request that breaks HTTP/1.1.
+func refuseReason(why http1.Reason) *Refusal {
+	kind := stats.BadRequest
+	if s := why.Status(); s == http.StatusRequestURITooLong || s == http.StatusRequestHeaderFieldsTooLarge {
+		kind = stats.TooLarge
+	}
+	return &Refusal{why.Status(), why.String(), "the request is not accepted: " + strings.ReplaceAll(why.String(), "_", " "), kind, true}
+}
+
+// AppendBody appends the problem document that answers a refused request.
+func (f *Refusal) AppendBody(dst []byte, node string) []byte {
+	dst = append(dst, `{"type":"about:blank","title":`...)
+	dst = strconv.AppendQuote(dst, http.StatusText(f.Status))
+	dst = append(dst, `,"status":`...)
+	dst = strconv.AppendInt(dst, int64(f.Status), 10)
+	dst = append(dst, `,"code":`...)
+	dst = strconv.AppendQuote(dst, f.Code)
+	dst = append(dst, `,"detail":`...)
+	dst = strconv.AppendQuote(dst, f.Detail)
+	dst = append(dst, `,"node":`...)
+	dst = strconv.AppendQuote(dst, node)
+	return append(dst, "}\n"...)
+}
+
+// write answers a request and returns the number of body bytes sent.
+func (f *Refusal) write(w http.ResponseWriter, r *http.Request, node string) uint64 {
+	body := f.AppendBody(make([]byte, 0, 256), node)
+	h := w.Header()
+	h["Content-Type"] = []string{"application/problem+json"}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h["Cache-Control"] = []string{"no-store"}
+	h[HeaderNode] = []string{node}
+	if f.Status == http.StatusServiceUnavailable {
+		h["Retry-After"] = []string{"1"}
+	}
+	if f.Status == http.StatusMethodNotAllowed {
+		h["Allow"] = []string{"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
+	}
+	if f.Close {
+		h["Connection"] = []string{"close"}
+	}
+	w.WriteHeader(f.Status)
+	if r.Method == http.MethodHead {
+		return 0
+	}
+	n, _ := w.Write(body) // a client that is gone needs no answer
+	return uint64(n)
+}
