@@ -309,4 +309,7 @@ func TestReasonOf(t *testing.T) {
 			t.Errorf("reasonOf(%v) = %q, want %q", tc.err, got, tc.want)
 		}
 	}
+	if a, b, c := Reason(nil), Reason(context.DeadlineExceeded), Reason(io.EOF); a != "" || b != "no answer in time" || c != "connection closed before an answer" {
+		t.Errorf("Reason gives %q, %q and %q", a, b, c)
+	}
 }

@@ -166,7 +166,7 @@ func (h *Health) shard(id string) *shard {
 //     status ends the run.
 //   - neither: the connection broke after it stood. The backend is probed soon.
 //
-// The err is for people. A client that went away is not to be reported.
+// The err is for people; [Reason] makes it read as probes do. A client that went away is not to be reported.
 func (h *Health) Passive(backendID string, connectFailed bool, status int, err string) {
 	h.shard(backendID).passive(backendID, connectFailed, status, err)
 }

@@ -17,6 +17,15 @@ import (
 // maxReason bounds the text of a failure, in bytes, so that observations stay small on the wire.
 const maxReason = 96
 
+// Reason puts an error of live traffic into the words that a probe would use for the same cause, for
+// [Health.Passive].
+func Reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	return reasonOf(err, 0)
+}
+
 // reasonOf says in a few words why a probe failed, without addresses: the reader knows which backend it is
 // about, and equal causes on several nodes should read alike.
 func reasonOf(err error, timeout time.Duration) string {
@@ -29,6 +38,9 @@ func reasonOf(err error, timeout time.Duration) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &netEr) && netEr.Timeout():
+		if timeout <= 0 {
+			return "no answer in time"
+		}
 		return fmt.Sprintf("no answer within %s", timeout)
 	case errors.As(err, &errno):
 		return errno.Error()
