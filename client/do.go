@@ -198,9 +198,12 @@ func (k *call) judge(resp *Response) verdict {
 	case e.kind == ErrOutcomeUnknown || gateway && k.r.isWrite():
 		e.kind, k.open = ErrOutcomeUnknown, true
 		return waitAndRetry
-	case e.kind == ErrNoLeader:
+	case e.kind == ErrNoLeader, e.Problem.Code == api.CodeBusy:
 		return waitAndRetry
-	case gateway || e.kind == ErrUnreachable || e.Problem.Code == api.CodeIndexNotReached:
+	case gateway:
+		e.kind = ErrUnreachable
+		return tryNext
+	case e.kind == ErrUnreachable || e.Problem.Code == api.CodeIndexNotReached:
 		return tryNext
 	}
 	return final
@@ -231,7 +234,7 @@ func (k *call) failure(ctx context.Context) error {
 	if e == nil {
 		e = &Error{Method: k.r.Method, Path: k.r.Path, Node: k.c.Node()}
 	}
-	decided := e.kind == ErrNotFound || e.kind == ErrConflict || e.kind == ErrInvalid
+	decided := e.kind == ErrNotFound || e.kind == ErrConflict && e.Problem.Code != api.CodeBusy || e.kind == ErrInvalid
 	switch {
 	case k.open && !decided:
 		// What the last node said is about the last attempt only.

@@ -160,6 +160,7 @@ func TestDo_errors(t *testing.T) {
 		{"internal", problem(500, api.CodeInternal, api.OutcomeNotApplied), nil, "detail of internal"},
 		{"internal, outcome unknown", problem(500, api.CodeInternal, api.OutcomeUnknown), ErrOutcomeUnknown, ""},
 		{"no leader", problem(503, api.CodeNoLeader, api.OutcomeNotApplied), ErrNoLeader, ""},
+		{"busy", problem(503, api.CodeBusy, api.OutcomeNotApplied), ErrConflict, ""},
 		{"not ready", problem(503, api.CodeNotReady, ""), nil, ""},
 		{"unknown", problem(504, api.CodeOutcomeUnknown, api.OutcomeUnknown), ErrOutcomeUnknown, ""},
 		{"hang up", hangUp, ErrOutcomeUnknown, "may or may not"},
@@ -267,6 +268,7 @@ func TestDo_staysUnknown(t *testing.T) {
 		{"no leader", problem(503, api.CodeNoLeader, api.OutcomeNotApplied), ErrOutcomeUnknown},
 		{"token", problem(401, "unauthorized", api.OutcomeNotApplied), ErrOutcomeUnknown},
 		{"balancer", answer(503, "text/plain", ""), ErrOutcomeUnknown},
+		{"busy", problem(503, api.CodeBusy, api.OutcomeNotApplied), ErrOutcomeUnknown},
 		{"decided", problem(409, api.CodeExists, api.OutcomeNotApplied), ErrConflict},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -304,6 +306,17 @@ func TestDo_waitsForLeader(t *testing.T) {
 	_, err := newClient(t, func(c *Config) { c.LeaderWait = 2 * time.Second }, n.URL, dead(t)).Do(t.Context(), patch())
 	if !errors.Is(err, ErrNoLeader) || time.Since(began) > time.Second {
 		t.Errorf("Do = %v after %s, want %v at once: Retry-After is past the wait", err, time.Since(began), ErrNoLeader)
+	}
+}
+
+// What stands between a node and a client speaks for neither.
+func TestDo_gatewayOfRead(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{502, 503, 504} {
+		n := newNode(t, answer(status, "text/plain", ""))
+		if _, err := newClient(t, nil, n.URL).Do(t.Context(), get()); !errors.Is(err, ErrUnreachable) {
+			t.Errorf("read through a gateway that answers %d = %v, want %v", status, err, ErrUnreachable)
+		}
 	}
 }
 

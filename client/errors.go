@@ -13,7 +13,7 @@ var (
 	// ErrNotFound says that there is no such object.
 	ErrNotFound = errors.New("not found")
 	// ErrConflict says that the state of the cluster does not allow the change: the object exists, is in use,
-	// has changed in between, or the cluster would lose its quorum.
+	// has changed in between, another change is under way, or the cluster would lose its quorum.
 	ErrConflict = errors.New("conflict")
 	// ErrUnauthorized says that the token is missing, wrong, or lacks the role.
 	ErrUnauthorized = errors.New("not authorized")
@@ -65,6 +65,8 @@ func kindOf(status int, p api.Problem) error {
 		return ErrNoLeader
 	case api.CodeCrossOrigin:
 		return ErrUnauthorized
+	case api.CodeBusy:
+		return ErrConflict
 	}
 	switch status {
 	case http.StatusNotFound:
