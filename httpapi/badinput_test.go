@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -118,6 +119,29 @@ func TestBadInput_size(t *testing.T) {
 	h.do(http.MethodPost, "/backends", pad(api.MaxBody)).want(http.StatusCreated)
 }
 
+// `curl -d` says that it sends a form. Operators mean JSON; a browser that says the same for another site's
+// page is refused.
+func TestMediaType_curlDefault(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	post := func(origin string) int {
+		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1:9080/backends", strings.NewReader(seedBackend))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+		}
+		rec := httptest.NewRecorder()
+		h.srv.ServeHTTP(rec, r)
+		return rec.Code
+	}
+	if got := post("http://evil.example"); got != http.StatusForbidden {
+		t.Errorf("a form of another site's page: status %d, want 403", got)
+	}
+	if got := post(""); got != http.StatusCreated {
+		t.Errorf("curl's default: status %d, want 201", got)
+	}
+}
+
 func TestBadInput_mediaType(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
@@ -125,7 +149,7 @@ func TestBadInput_mediaType(t *testing.T) {
 		h.do(http.MethodPost, "/backends", seedBackend, "Content-Type: ", "Content-Type: "+good).want(map[bool]int{true: 201, false: 200}[good == "application/json"])
 	}
 	before := h.store.View().Index
-	for _, bad := range []header{"text/plain", "application/x-www-form-urlencoded", "application/merge-patch+json", "application/json; charset=latin1", "nonsense;;", "application/json; charset"} {
+	for _, bad := range []header{"text/plain", "multipart/form-data; boundary=x", "application/merge-patch+json", "application/json; charset=latin1", "nonsense;;", "application/json; charset"} {
 		p := h.do(http.MethodPost, "/backends", seedBackend, "Content-Type: ", "Content-Type: "+bad).problem(http.StatusUnsupportedMediaType, api.CodeMediaType)
 		if !strings.Contains(p.Detail, "application/json") {
 			t.Errorf("Content-Type %s: %q, want to be told what is right", bad, p.Detail)

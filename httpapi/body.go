@@ -52,7 +52,11 @@ func (c *call) noBody() error {
 	return nil
 }
 
-// checkMediaType takes JSON, and for PATCH merge patches. A missing type is taken for JSON.
+// formType is what `curl -d` says when it is not told otherwise.
+const formType = "application/x-www-form-urlencoded"
+
+// checkMediaType takes JSON, and for PATCH merge patches. A missing type is taken for JSON, and so is curl's
+// default: a form of a web page cannot pass for it, since cross-site writes are refused before.
 func (c *call) checkMediaType() error {
 	allowed := []string{api.ContentJSON}
 	if c.r.Method == http.MethodPatch {
@@ -70,7 +74,7 @@ func (c *call) checkMediaType() error {
 	mediaType, param, err := mime.ParseMediaType(header)
 	charset := param["charset"]
 	if err == nil && (charset == "" || strings.EqualFold(charset, "utf-8")) {
-		for _, a := range allowed {
+		for _, a := range append(allowed, formType) {
 			if mediaType == a {
 				return nil
 			}

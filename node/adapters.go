@@ -81,7 +81,7 @@ func (a apiCluster) Transfer(ctx context.Context, to string) error {
 func apiError(err error) error {
 	for from, to := range map[error]error{
 		cluster.ErrNoLeader: state.ErrNoLeader, cluster.ErrOutcomeUnknown: state.ErrOutcomeUnknown,
-		cluster.ErrUnknownNode: httpapi.ErrUnknownNode, cluster.ErrNotSafe: httpapi.ErrNotSafe,
+		cluster.ErrUnknownNode: httpapi.ErrUnknownNode, cluster.ErrNotSafe: httpapi.ErrNotSafe, cluster.ErrBusy: httpapi.ErrBusy,
 	} {
 		if errors.Is(err, from) {
 			return fmt.Errorf("%w: %w", to, err)
@@ -102,15 +102,8 @@ type passive struct{ n *Node }
 
 func (p passive) Outcome(backendID string, o upstream.Outcome) {
 	if h := p.n.health; h != nil {
-		h.Passive(backendID, o.Kind == upstream.ConnectFailed || o.Kind == upstream.ConnectTimeout, o.Status, errText(o.Err))
+		h.Passive(backendID, o.Kind == upstream.ConnectFailed || o.Kind == upstream.ConnectTimeout, o.Status, health.Reason(o.Err))
 	}
-}
-
-func errText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
 
 // apiRuntime is what this node measures on backends.
@@ -125,7 +118,7 @@ func (r apiRuntime) Observations(id string) []httpapi.Observation {
 	seen := r.n.health.Observations(id)
 	out := make([]httpapi.Observation, len(seen))
 	for i, o := range seen {
-		out[i] = httpapi.Observation{Node: o.Node, Status: state.Verdict(o.Status), Error: o.LastError, Latency: time.Duration(o.LatencyMS * float64(time.Millisecond)), InFlight: o.InFlight, Since: o.Since, Seq: o.Seq}
+		out[i] = httpapi.Observation{Node: o.Node, Status: state.Verdict(o.Status), Error: o.LastError, Latency: time.Duration(o.LatencyMS * float64(time.Millisecond)), InFlight: o.InFlight, Since: o.Since, Age: o.Age, Seq: o.Seq}
 	}
 	return out
 }

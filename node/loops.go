@@ -58,7 +58,6 @@ func (n *Node) followLeadership(ctx context.Context) {
 			if !ok {
 				return
 			}
-			n.log.Info("leading the cluster", "term", term.Number)
 			n.loops.Go(func() { n.lead(ctx, term.Ctx) })
 		case <-ctx.Done():
 			return

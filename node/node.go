@@ -251,7 +251,7 @@ func (n *Node) buildAPI() error {
 		return err
 	}
 	n.api = &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(n.log.With("part", "api").Handler(), slog.LevelDebug),
 	}
 	return nil
