@@ -18,6 +18,9 @@ func (s *serving) respond(ctx context.Context, t *attempt, resp *http.Response) 
 		out["Content-Type"] = nil // keeps net/http from guessing
 	}
 	announced := announce(out, resp.Trailer)
+	if len(announced) > 0 && s.r.ProtoMajor == 1 && s.r.Method != http.MethodHead {
+		delete(out, "Content-Length") // HTTP/2 allows both, HTTP/1.1 has trailers only behind chunks
+	}
 	s.status = resp.StatusCode
 	s.w.WriteHeader(resp.StatusCode)
 	flush := streams(resp)

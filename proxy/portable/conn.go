@@ -2,6 +2,7 @@ package portable
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -73,7 +74,21 @@ type strictConn struct {
 	reader *http1.Reader
 }
 
-func (c *strictConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
+// Read reads cleared bytes. After a refused request the reader says that the stream has ended, which net/http
+// would take for a client that has gone, and break off the requests before it. So what follows is thrown
+// away until the client does go, or the connection is closed after the refusal was answered.
+func (c *strictConn) Read(p []byte) (int, error) {
+	n, err := c.reader.Read(p)
+	if err != io.EOF || c.reader.Refused() == http1.OK {
+		return n, err
+	}
+	scratch := make([]byte, 512)
+	for {
+		if _, err := c.Conn.Read(scratch); err != nil {
+			return 0, err
+		}
+	}
+}
 
 // Upgraded opens the connection for bytes that are no HTTP. See http1.Reader.Upgraded.
 func (c *strictConn) Upgraded() { c.reader.Upgraded() }
