@@ -195,15 +195,15 @@ func (k *call) judge(resp *Response) verdict {
 	}
 	gateway := e.Problem.Code == "" && (resp.Status == http.StatusBadGateway || resp.Status == http.StatusGatewayTimeout)
 	switch {
-	case e.kind == ErrOutcomeUnknown || gateway && k.r.isWrite():
+	case errors.Is(e, ErrOutcomeUnknown) || gateway && k.r.isWrite():
 		e.kind, k.open = ErrOutcomeUnknown, true
 		return waitAndRetry
-	case e.kind == ErrNoLeader, e.Problem.Code == api.CodeBusy:
+	case errors.Is(e, ErrNoLeader), e.Problem.Code == api.CodeBusy:
 		return waitAndRetry
 	case gateway:
 		e.kind = ErrUnreachable
 		return tryNext
-	case e.kind == ErrUnreachable || e.Problem.Code == api.CodeIndexNotReached:
+	case errors.Is(e, ErrUnreachable) || e.Problem.Code == api.CodeIndexNotReached:
 		return tryNext
 	}
 	return final
@@ -234,13 +234,15 @@ func (k *call) failure(ctx context.Context) error {
 	if e == nil {
 		e = &Error{Method: k.r.Method, Path: k.r.Path, Node: k.c.Node()}
 	}
-	decided := e.kind == ErrNotFound || e.kind == ErrConflict && e.Problem.Code != api.CodeBusy || e.kind == ErrInvalid
+	decided := errors.Is(e, ErrNotFound) || errors.Is(e, ErrConflict) && e.Problem.Code != api.CodeBusy || errors.Is(e, ErrInvalid)
 	switch {
 	case k.open && !decided:
 		// What the last node said is about the last attempt only.
 		e.kind = ErrOutcomeUnknown
-		e.Problem = api.Problem{Title: "Outcome Unknown", Code: api.CodeOutcomeUnknown, Outcome: api.OutcomeUnknown,
-			Detail: "the change may or may not be, or yet become, effective", RequestID: k.r.Key}
+		e.Problem = api.Problem{
+			Title: "Outcome Unknown", Code: api.CodeOutcomeUnknown, Outcome: api.OutcomeUnknown,
+			Detail: "the change may or may not be, or yet become, effective", RequestID: k.r.Key,
+		}
 		e.cause = cause(ctx, k.noReply)
 	case e.Status == 0:
 		e.kind = ErrUnreachable

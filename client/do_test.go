@@ -168,7 +168,9 @@ func TestDo_errors(t *testing.T) {
 		{"balancer without backend", answer(503, "text/plain", "no backend\n"), ErrUnreachable, "answers 503 Service Unavailable: no backend"},
 		{"not ours", answer(200, "text/html", "<html>"), ErrOutcomeUnknown, "is this the API address of a node"},
 		{"no page", answer(404, "text/html", "<html>"), ErrNotFound, "answers 404 Not Found"},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://x.example.org/", 301) }, nil, "redirects to https://x.example.org/: use that as API address"},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://x.example.org/", http.StatusMovedPermanently)
+		}, nil, "redirects to https://x.example.org/: use that as API address"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -162,13 +162,19 @@ func TestFields_arrive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, tt := range []struct{ line, want string }{
-		{"lbctl add backend http://a:1/x --id i --pool p --weight 0 --tag t --admin-state init --load-factor 2.5 --dry -o name",
-			`{"address":"http://a:1/x","admin_state":"init","id":"i","load_factor":2.5,"pool":"p","tags":["t"],"weight":0}`},
+		{
+			"lbctl add backend http://a:1/x --id i --pool p --weight 0 --tag t --admin-state init --load-factor 2.5 --dry -o name",
+			`{"address":"http://a:1/x","admin_state":"init","id":"i","load_factor":2.5,"pool":"p","tags":["t"],"weight":0}`,
+		},
 		{"lbctl set backend i --address a:2 --dry", ""},
-		{"lbctl add pool p --algorithm random --hash-source query --hash-name q --protocol h2c --health-type http --health-method HEAD --health-path /p --health-host h --health-statuses 200 --interval 3s --health-timeout 1s --rise 4 --fall 5 --on-empty fail --initial up --tls-skip-verify --tls-server-name n --tls-ca-file testdata/weight.json --dry",
-			`{"algorithm":"random","hash":{"name":"q","source":"query"},"health":{"fall":5,"host":"h","interval":"3s","method":"HEAD","path":"/p","rise":4,"statuses":"200","timeout":"1s","type":"http"},"id":"p","initial":"up","on_empty":"fail","protocol":"h2c","tls":{"ca":"{\"weight\": 13}\n","server_name":"n","skip_verify":true}}`},
-		{"lbctl add route --id r --host h --path /p --path-type exact --method GET --header A=1 --header B --query c=~x=y --pool p --algorithm ip_hash --hash-source path --hash-name n --priority -7 --retries 0 --timeout-connect 1s --timeout-first-byte 2s --timeout-total 3s --dry",
-			`{"algorithm":"ip_hash","backend_pool":"p","hash":{"name":"n","source":"path"},"id":"r","match":{"headers":{"A":"1","B":"*"},"host":"h","method":"GET","path":"/p","path_type":"exact","query":{"c":"~x=y"}},"priority":-7,"retries":0,"timeouts":{"connect":"1s","first_byte":"2s","total":"3s"}}`},
+		{
+			"lbctl add pool p --algorithm random --hash-source query --hash-name q --protocol h2c --health-type http --health-method HEAD --health-path /p --health-host h --health-statuses 200 --interval 3s --health-timeout 1s --rise 4 --fall 5 --on-empty fail --initial up --tls-skip-verify --tls-server-name n --tls-ca-file testdata/weight.json --dry",
+			`{"algorithm":"random","hash":{"name":"q","source":"query"},"health":{"fall":5,"host":"h","interval":"3s","method":"HEAD","path":"/p","rise":4,"statuses":"200","timeout":"1s","type":"http"},"id":"p","initial":"up","on_empty":"fail","protocol":"h2c","tls":{"ca":"{\"weight\": 13}\n","server_name":"n","skip_verify":true}}`,
+		},
+		{
+			"lbctl add route --id r --host h --path /p --path-type exact --method GET --header A=1 --header B --query c=~x=y --pool p --algorithm ip_hash --hash-source path --hash-name n --priority -7 --retries 0 --timeout-connect 1s --timeout-first-byte 2s --timeout-total 3s --dry",
+			`{"algorithm":"ip_hash","backend_pool":"p","hash":{"name":"n","source":"path"},"id":"r","match":{"headers":{"A":"1","B":"*"},"host":"h","method":"GET","path":"/p","path_type":"exact","query":{"c":"~x=y"}},"priority":-7,"retries":0,"timeouts":{"connect":"1s","first_byte":"2s","total":"3s"}}`,
+		},
 		{"lbctl add frontend f --host a --host b --secret s --tag t --dry", `{"hosts":["a","b"],"id":"f","required_tags":["t"],"secret":"s"}`},
 		{"lbctl add frontend f --key k --dry", `{"id":"f","key":"k"}`},
 		{"lbctl add frontend Some/Key --id f --dry", `{"id":"f","key":"Some/Key"}`},

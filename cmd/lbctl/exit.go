@@ -52,8 +52,10 @@ func (e *hintedError) Unwrap() error { return e.error }
 
 // invalidError is a value that lbctl itself finds wrong, in the form of the API's.
 func invalidError(detail string, errs ...api.FieldError) error {
-	return &localProblem{api.Problem{Type: "about:blank", Title: http.StatusText(http.StatusBadRequest), Status: http.StatusBadRequest,
-		Detail: detail, Code: api.CodeInvalid, Errors: errs, Refs: []string{}, Outcome: api.OutcomeNotApplied}}
+	return &localProblem{api.Problem{
+		Type: "about:blank", Title: http.StatusText(http.StatusBadRequest), Status: http.StatusBadRequest,
+		Detail: detail, Code: api.CodeInvalid, Errors: errs, Refs: []string{}, Outcome: api.OutcomeNotApplied,
+	}}
 }
 
 // localProblem is a problem that no node was asked about.

@@ -212,8 +212,10 @@ func (n *noun) checkNames(doc map[string]any) error {
 	var errs []api.FieldError
 	for _, name := range sortedKeys(doc) {
 		if !slices.Contains(known, name) {
-			errs = append(errs, api.FieldError{Pointer: "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name),
-				Message: fmt.Sprintf("is no field that can be set; a %s has %s", n.name, strings.Join(known, ", "))})
+			errs = append(errs, api.FieldError{
+				Pointer: "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name),
+				Message: fmt.Sprintf("is no field that can be set; a %s has %s", n.name, strings.Join(known, ", ")),
+			})
 		}
 	}
 	if len(errs) > 0 {

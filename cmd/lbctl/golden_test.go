@@ -114,9 +114,11 @@ func TestGolden_empty(t *testing.T) {
 func TestGolden_describeBackend(t *testing.T) {
 	t.Parallel()
 	since := epoch.Add(time.Minute)
-	b := api.Backend{ID: "b1", Address: "10.0.0.1:80", Pool: "users", Weight: 3, Tags: []string{"a", "b"}, AdminState: "stopped", LoadFactor: 0.5,
+	b := api.Backend{
+		ID: "b1", Address: "10.0.0.1:80", Pool: "users", Weight: 3, Tags: []string{"a", "b"}, AdminState: "stopped", LoadFactor: 0.5,
 		NodeState: "ready", Draining: true, Verdict: "up", VerdictText: "200 OK", StateSince: epoch, LatencyMS: 0.25, InFlight: 1, ModifyIndex: 7,
-		Reasons: []api.Reason{{Source: api.SourceAdmin, Text: "admin_state is stopped", Since: &since}, {Source: api.SourceDrain, Text: "1 request\x1b[2J"}}}
+		Reasons: []api.Reason{{Source: api.SourceAdmin, Text: "admin_state is stopped", Since: &since}, {Source: api.SourceDrain, Text: "1 request\x1b[2J"}},
+	}
 	var out bytes.Buffer
 	a := newApp(nil, &out, &out, nil)
 	describeBackend(a, b)

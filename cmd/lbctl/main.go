@@ -26,8 +26,10 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer, environ []string) *app {
 			env[k] = v
 		}
 	}
-	return &app{stdin: stdin, stdout: stdout, stderr: stderr, env: env, tty: isTerminal(stderr) && env["TERM"] != "dumb",
-		now: time.Now, pollPause: 250 * time.Millisecond}
+	return &app{
+		stdin: stdin, stdout: stdout, stderr: stderr, env: env, tty: isTerminal(stderr) && env["TERM"] != "dumb",
+		now: time.Now, pollPause: 250 * time.Millisecond,
+	}
 }
 
 // isTerminal says whether progress may be drawn over itself.

@@ -58,27 +58,41 @@ func TestManual(t *testing.T) {
 		stderr string
 		check  func() bool
 	}{
-		{line: `lbctl --api https://api.bbb.example.org add backend https://node23.bbb.example.org/bigbluebutton/api/`, stdout: "created backend: ",
-			check: func() bool { return one("node23").AdminState == state.AdminReady }},
-		{line: `lbctl --api https://api.bbb.example.org set backend -j '{"tags":["bbb_26"]}' https://node23.bbb.example.org`, stdout: "updated backend: ",
-			check: func() bool { return cmp.Equal(one("node23").Tags, []string{"bbb_26"}) }},
+		{
+			line: `lbctl --api https://api.bbb.example.org add backend https://node23.bbb.example.org/bigbluebutton/api/`, stdout: "created backend: ",
+			check: func() bool { return one("node23").AdminState == state.AdminReady },
+		},
+		{
+			line: `lbctl --api https://api.bbb.example.org set backend -j '{"tags":["bbb_26"]}' https://node23.bbb.example.org`, stdout: "updated backend: ",
+			check: func() bool { return cmp.Equal(one("node23").Tags, []string{"bbb_26"}) },
+		},
 		{line: `lbctl --api https://api.bbb.example.org set backend -j '{"tags":["bbb_26"]}' https://node23.bbb.example.org`, code: 64, stdout: "no changes: backend "},
 		{line: `lbctl --api https://api.bbb.example.org show backends`, stdout: "  Host:\t https://node22.bbb.example.org/bigbluebutton/api/\n  Settings:\t {\"tags\":[\"bbb_25\"]}\n  NodeState:\t init\t  AdminState:\t ready\n"},
-		{line: `lbctl --api https://api.bbb.example.org set frontend -j ' {"tags":["bbb_28"]}' https://node22.bbb.example.org/bigbluebutton/api/`,
+		{
+			line:   `lbctl --api https://api.bbb.example.org set frontend -j ' {"tags":["bbb_28"]}' https://node22.bbb.example.org/bigbluebutton/api/`,
 			stdout: "updated backend: 65959a9d-0d1d-476b-ad7a-f665feb63d01\n", stderr: "setting its tags",
 			check: func() bool {
 				return cmp.Equal(one("node22").Tags, []string{"bbb_28"}) && w.store.View().Len(state.KindFrontend) == 0
-			}},
+			},
+		},
 		{line: `lbctl --api https://api.bbb.example.org enable backend https://node23.bbb.example.org`, code: 64, stdout: "is already enabled"},
-		{line: `lbctl --api https://api.bbb.example.org disable backend https://node23.bbb.example.org`, stdout: "disabled backend: ",
-			check: func() bool { return one("node23").AdminState == state.AdminStopped }},
-		{line: `lbctl --api https://api.bbb.example.org enable backend https://node23.bbb.example.org`, stdout: "enabled backend: ",
-			check: func() bool { return one("node23").AdminState == state.AdminReady }},
-		{line: `lbctl --api https://api.bbb.example.org delete backend https://node23.bbb.example.org`, stdout: "backend marked for decommissioning: ",
-			check: func() bool { return one("node23").AdminState == state.AdminDecommissioned }},
+		{
+			line: `lbctl --api https://api.bbb.example.org disable backend https://node23.bbb.example.org`, stdout: "disabled backend: ",
+			check: func() bool { return one("node23").AdminState == state.AdminStopped },
+		},
+		{
+			line: `lbctl --api https://api.bbb.example.org enable backend https://node23.bbb.example.org`, stdout: "enabled backend: ",
+			check: func() bool { return one("node23").AdminState == state.AdminReady },
+		},
+		{
+			line: `lbctl --api https://api.bbb.example.org delete backend https://node23.bbb.example.org`, stdout: "backend marked for decommissioning: ",
+			check: func() bool { return one("node23").AdminState == state.AdminDecommissioned },
+		},
 		{line: `lbctl --api https://api.bbb.example.org delete backend https://node23.bbb.example.org`, code: 64, stdout: "is already marked for decommissioning"},
-		{line: `lbctl --api https://api.bbb.example.org delete --force backend https://node23.bbb.example.org`, stdout: "deleted backend: ",
-			check: func() bool { return w.store.View().Len(state.KindBackend) == 1 }},
+		{
+			line: `lbctl --api https://api.bbb.example.org delete --force backend https://node23.bbb.example.org`, stdout: "deleted backend: ",
+			check: func() bool { return w.store.View().Len(state.KindBackend) == 1 },
+		},
 		{line: `lbctl --api https://api.bbb.example.org delete backend https://node23.bbb.example.org`, code: 3, stderr: "there is no backend"},
 	}
 	for _, s := range steps {

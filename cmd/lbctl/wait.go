@@ -218,8 +218,10 @@ func (a *app) progress(pending []target, last map[string]string) {
 
 // incomplete says what is still missing, and that the cluster goes on without lbctl.
 func (a *app) incomplete(ctx context.Context, g goal, pending []target, last map[string]string) error {
-	goesOn := map[goal]string{goalIdle: "the drain goes on", goalRemoved: "the drain goes on, then it is removed",
-		goalReady: "it stays enabled", goalApplied: "the change is committed"}[g]
+	goesOn := map[goal]string{
+		goalIdle: "the drain goes on", goalRemoved: "the drain goes on, then it is removed",
+		goalReady: "it stays enabled", goalApplied: "the change is committed",
+	}[g]
 	why := "after " + a.timeout.String()
 	if errors.Is(ctx.Err(), context.Canceled) {
 		why = "interrupted"

@@ -98,10 +98,12 @@ func TestWait(t *testing.T) {
 		{"enabled meanwhile", "lbctl disable backend b1 --wait", func(w *world) map[int64]func() {
 			return map[int64]func(){4: w.admin("b1", state.AdminReady)}
 		}, 1, "disabled backend: b1\n", "lbctl: backend b1 is now ready: somebody else changed its admin_state\n"},
-		{"too long", "lbctl disable backend b1 --wait --timeout 200ms", func(w *world) map[int64]func() {
-			return map[int64]func(){1: w.inFlight("b1", 1)}
-		}, 7, "disabled backend: b1 (1 request in flight)\n",
-			"lbctl: after 200ms: backend b1 is not yet idle: 1 request in flight; the drain goes on, `lbctl show backend b1` shows how far it is\n"},
+		{
+			"too long", "lbctl disable backend b1 --wait --timeout 200ms", func(w *world) map[int64]func() {
+				return map[int64]func(){1: w.inFlight("b1", 1)}
+			}, 7, "disabled backend: b1 (1 request in flight)\n",
+			"lbctl: after 200ms: backend b1 is not yet idle: 1 request in flight; the drain goes on, `lbctl show backend b1` shows how far it is\n",
+		},
 		{"never healthy", "lbctl enable backend stopped --wait --timeout 200ms", func(w *world) map[int64]func() {
 			return map[int64]func(){3: func() { w.verdict("stopped", state.VerdictDown, "refused") }}
 		}, 7, "enabled backend: stopped\n", "lbctl: after 200ms: backend stopped is not yet ready: error, refused; it stays enabled, `lbctl show backend stopped` shows how far it is\n"},

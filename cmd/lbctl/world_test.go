@@ -156,7 +156,8 @@ func (w *world) populate() {
 		}
 		f.ClusterStatus.CommitIndex, f.ClusterStatus.LastIndex, f.ClusterStatus.Voters, f.ClusterStatus.FailureTolerance = 20, 21, 2, 0
 		f.Missing = []string{"n2"}
-		f.Counters = stats.Snapshot{Nodes: []string{"n1", "n3"},
+		f.Counters = stats.Snapshot{
+			Nodes:    []string{"n1", "n3"},
 			Total:    stats.Series{Classes: [6]uint64{1, 0, 900, 0, 40, 7}, Errors: map[string]uint64{"connect": 7}, BytesIn: 1 << 20, BytesOut: 5 << 30, Active: 3, Conns: 830, ConnsOpened: 4000, RateMilli: 12_000_000},
 			Backends: map[string]stats.Series{"users-v1": {Classes: [6]uint64{0, 0, 900}, RateMilli: 1500}, "users-v2": {Classes: [6]uint64{0, 0, 0, 0, 0, 7}, Errors: map[string]uint64{"connect": 7}}},
 			Routes:   map[string]stats.Series{"users": {Classes: [6]uint64{0, 0, 900, 0, 40, 7}, BytesIn: 2048}},
