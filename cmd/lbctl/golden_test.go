@@ -198,3 +198,39 @@ func TestPrintYAML(t *testing.T) {
 		}
 	}
 }
+
+// The first line of show health, cluster status and show nodes says what matters.
+func TestSummaries(t *testing.T) {
+	t.Parallel()
+	health := func(states ...string) string {
+		h := api.VerboseHealth{}
+		for i, s := range states {
+			h[fmt.Sprint("b", i)] = api.BackendHealth{Health: s}
+		}
+		return healthSummary(healthLines(h))
+	}
+	leader, two := &api.Leader{ID: "n1"}, []string{"n1", "n2"}
+	for got, want := range map[string]string{
+		health():                                        "There are no backends.",
+		health(api.Healthy):                             "The one backend is healthy.",
+		health(api.Unhealthy):                           "1 of 1 backend UNHEALTHY.",
+		health(api.Healthy, api.Healthy):                "All 2 backends healthy.",
+		health(api.Healthy, api.Unknown):                "1 of 2 backends healthy, 1 without a verdict yet.",
+		health(api.Healthy, api.Unhealthy, api.Unknown): "1 of 3 backends UNHEALTHY, 1 without a verdict yet.",
+
+		clusterSummary(api.Cluster{}):                                                                              "NOT FORMED: this node belongs to no cluster yet.",
+		clusterSummary(api.Cluster{ID: "c"}):                                                                       "NO LEADER: traffic goes on as configured, nothing can be changed.",
+		clusterSummary(api.Cluster{ID: "c", Leader: leader}):                                                       "UNHEALTHY: too few voters are alive; traffic goes on as configured, nothing can be changed.",
+		clusterSummary(api.Cluster{ID: "c", Leader: leader, Healthy: true, Stale: true}):                           "STALE: this node answers from its disk; no leader has confirmed it yet.",
+		clusterSummary(api.Cluster{ID: "c", Leader: leader, Healthy: true, Voters: two, LiveVoters: 1}):            "DEGRADED: 1 of 2 voters alive; 0 more may fail.",
+		clusterSummary(api.Cluster{ID: "c", Leader: leader, Healthy: true, Voters: two[:1], LiveVoters: 1}):        "Healthy, but a single voter: its failure stops changes. Join two more nodes.",
+		clusterSummary(api.Cluster{ID: "c", Leader: leader, Healthy: true, Voters: two, LiveVoters: 2}):            "Healthy: all 2 voters alive, 0 may fail.",
+		nodesSummary([]api.Node{{ID: "n1", Status: "alive", Leader: true}}):                                        "1 node, alive: n1 leads.",
+		nodesSummary([]api.Node{{ID: "n1", Status: "alive", Leader: true}, {ID: "n2", Status: "alive"}}):           "All 2 nodes alive, n1 leads.",
+		nodesSummary([]api.Node{{ID: "n1", Status: "alive"}, {ID: "n2", Status: "dead"}, {ID: "n3", Status: "x"}}): "Of 3 nodes, 1 alive: n2 is dead, n3 is x, there is no leader.",
+	} {
+		if got != want {
+			t.Errorf("summary = %q, want %q", got, want)
+		}
+	}
+}

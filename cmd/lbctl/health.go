@@ -95,6 +95,8 @@ func healthSummary(lines []healthLine) string {
 	switch {
 	case len(lines) == 0:
 		return "There are no backends."
+	case n[api.Healthy] == 1 && len(lines) == 1:
+		parts = append(parts, "The one backend is healthy")
 	case n[api.Healthy] == len(lines):
 		parts = append(parts, fmt.Sprintf("All %s healthy", count(len(lines), "backend")))
 	case n[api.Unhealthy] > 0:

@@ -189,7 +189,7 @@ func (a *app) notApplied(ctx context.Context, index uint64) (string, error) {
 
 func reachedText(g goal) string {
 	if g == goalApplied {
-		return "so on every live node"
+		return "in effect on every live node"
 	}
 	return string(g)
 }

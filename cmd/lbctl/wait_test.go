@@ -90,7 +90,7 @@ func TestWait(t *testing.T) {
 					f.Nodes[0].AppliedIndex = 1000
 				})
 			}}
-		}, 0, "disabled backend: b1\nbackend b1 is so on every live node\n", ""},
+		}, 0, "disabled backend: b1\nbackend b1 is in effect on every live node\n", ""},
 		{"removed", "lbctl delete backend b1 --wait", func(w *world) map[int64]func() {
 			return map[int64]func(){5: w.drained("b1")}
 		}, 0, "backend marked for decommissioning: b1 (removed once nothing runs on it)\nbackend b1 is removed\n", ""},
