@@ -88,9 +88,18 @@ func DefaultTiming() Timing {
 func (t Timing) withDefaults() Timing {
 	d := DefaultTiming()
 	for _, f := range []struct{ have, def *time.Duration }{
-		{&t.Heartbeat, &d.Heartbeat}, {&t.Election, &d.Election}, {&t.Lease, &d.Lease}, {&t.Commit, &d.Commit},
-		{&t.SnapshotInterval, &d.SnapshotInterval}, {&t.NoLeaderWait, &d.NoLeaderWait}, {&t.ApplyTimeout, &d.ApplyTimeout},
-		{&t.RPC, &d.RPC}, {&t.Poll, &d.Poll}, {&t.Stabilise, &d.Stabilise}, {&t.StoreStall, &d.StoreStall}, {&t.Retry, &d.Retry},
+		{&t.Heartbeat, &d.Heartbeat},
+		{&t.Election, &d.Election},
+		{&t.Lease, &d.Lease},
+		{&t.Commit, &d.Commit},
+		{&t.SnapshotInterval, &d.SnapshotInterval},
+		{&t.NoLeaderWait, &d.NoLeaderWait},
+		{&t.ApplyTimeout, &d.ApplyTimeout},
+		{&t.RPC, &d.RPC},
+		{&t.Poll, &d.Poll},
+		{&t.Stabilise, &d.Stabilise},
+		{&t.StoreStall, &d.StoreStall},
+		{&t.Retry, &d.Retry},
 	} {
 		if *f.have == 0 {
 			*f.have = *f.def
@@ -106,11 +115,18 @@ func (t Timing) validate() error {
 		have time.Duration
 		min  time.Duration
 	}{
-		{"Heartbeat", t.Heartbeat, 5 * time.Millisecond}, {"Election", t.Election, t.Heartbeat}, {"Lease", t.Lease, 5 * time.Millisecond},
-		{"Commit", t.Commit, time.Millisecond}, {"SnapshotInterval", t.SnapshotInterval, 5 * time.Millisecond},
-		{"NoLeaderWait", t.NoLeaderWait, time.Millisecond}, {"ApplyTimeout", t.ApplyTimeout, time.Millisecond},
-		{"RPC", t.RPC, time.Millisecond}, {"Poll", t.Poll, time.Millisecond}, {"Stabilise", t.Stabilise, time.Millisecond},
-		{"StoreStall", t.StoreStall, 10 * time.Millisecond}, {"Retry", t.Retry, time.Millisecond},
+		{"Heartbeat", t.Heartbeat, 5 * time.Millisecond},
+		{"Election", t.Election, t.Heartbeat},
+		{"Lease", t.Lease, 5 * time.Millisecond},
+		{"Commit", t.Commit, time.Millisecond},
+		{"SnapshotInterval", t.SnapshotInterval, 5 * time.Millisecond},
+		{"NoLeaderWait", t.NoLeaderWait, time.Millisecond},
+		{"ApplyTimeout", t.ApplyTimeout, time.Millisecond},
+		{"RPC", t.RPC, time.Millisecond},
+		{"Poll", t.Poll, time.Millisecond},
+		{"Stabilise", t.Stabilise, time.Millisecond},
+		{"StoreStall", t.StoreStall, 10 * time.Millisecond},
+		{"Retry", t.Retry, time.Millisecond},
 	} {
 		if f.have < f.min {
 			return fmt.Errorf("timing %s is %v, must be at least %v", f.name, f.have, f.min)

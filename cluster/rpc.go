@@ -40,8 +40,12 @@ var codes = []struct {
 	err  error
 	code string
 }{
-	{errNotTaken, codeNotTaken}, {ErrOutcomeUnknown, codeUnknown}, {ErrNotSafe, codeNotSafe}, {ErrUnknownNode, codeNoNode},
-	{ErrBusy, codeBusy}, {ErrJoinRefused, codeRefused},
+	{errNotTaken, codeNotTaken},
+	{ErrOutcomeUnknown, codeUnknown},
+	{ErrNotSafe, codeNotSafe},
+	{ErrUnknownNode, codeNoNode},
+	{ErrBusy, codeBusy},
+	{ErrJoinRefused, codeRefused},
 }
 
 // toRemote makes err ready for the wire.

@@ -224,7 +224,7 @@ func (c *httpCheck) byHand(ctx context.Context) (int, error) {
 	}
 	r := bufio.NewReader(io.LimitReader(conn, maxAnswer))
 	for range maxInterim {
-		resp, err := http.ReadResponse(r, req)
+		resp, err := http.ReadResponse(r, req) //nolint:bodyclose // the connection is closed, and the body with it
 		if err != nil {
 			return 0, err
 		}

@@ -58,11 +58,12 @@ func (p *random) sample() int {
 }
 
 func (p *random) Pick(_ uint64, m upstream.Mode, tried *upstream.Tried) *upstream.Upstream {
-	first, second := p.choose(-1, m, tried), -1
+	first := p.choose(-1, m, tried)
 	if first < 0 {
 		return nil
 	}
-	if second = p.choose(first, m, tried); second < 0 {
+	second := p.choose(first, m, tried)
+	if second < 0 {
 		return p.members[first].Upstream
 	}
 	a, b := p.members[first], p.members[second]

@@ -116,9 +116,6 @@ func (c *Chunked) verdict() Reason {
 	}
 }
 
-// inTrailer tells whether the last chunk is over: what comes now is kept back until it is complete.
-func (c *Chunked) inTrailer() bool { return c.state >= chunkTrailer }
-
 // fail remembers why, so that no later call can take the body up again.
 func (c *Chunked) fail(why Reason) int {
 	c.failed = why

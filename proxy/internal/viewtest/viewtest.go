@@ -59,8 +59,10 @@ func (b *Builder) Admin(s state.AdminState, ids ...string) *Builder {
 	b.t.Helper()
 	var ops []state.Op
 	for _, id := range ids {
-		ops = append(ops, state.Op{Verb: state.VerbPatch, Kind: state.KindBackend, ID: id,
-			Value: json.RawMessage(`{"admin_state":"` + string(s) + `"}`)})
+		ops = append(ops, state.Op{
+			Verb: state.VerbPatch, Kind: state.KindBackend, ID: id,
+			Value: json.RawMessage(`{"admin_state":"` + string(s) + `"}`),
+		})
 	}
 	b.apply(state.Command{Type: state.TypeTxn, Ops: ops})
 	return b
