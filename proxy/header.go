@@ -34,21 +34,9 @@ func (p *Proxy) client(remote string, tls bool, h http.Header) Client {
 	// be invented.
 	lines := h["X-Forwarded-For"]
 	for i := len(lines) - 1; i >= 0; i-- {
-		for rest := lines[i]; rest != ""; {
-			hop := rest
-			if k := strings.LastIndexByte(rest, ','); k >= 0 {
-				rest, hop = rest[:k], rest[k+1:]
-			} else {
-				rest = ""
-			}
-			a, ok := parseHop(strings.TrimSpace(hop))
-			if !ok {
-				return c
-			}
-			c.Addr = a
-			if !p.trusts(a) {
-				return c
-			}
+		var more bool
+		if c.Addr, more = p.hops(c.Addr, lines[i]); !more {
+			break
 		}
 	}
 	return c

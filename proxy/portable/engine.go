@@ -62,6 +62,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	base, cancel := context.WithCancel(context.Background())
 	e := &Engine{cfg: cfg, total: cfg.Proxy.Stats().Total(), cancel: cancel, wake: make(chan struct{}, 1)}
+	e.handed = newHanded(e)
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -123,7 +124,7 @@ func (e *Engine) Start() error {
 		secure[i] = newTLSListener(l, e)
 	}
 	e.plain, e.secure = plain, secure
-	for _, l := range append(plain[:len(plain):len(plain)], secure...) {
+	for _, l := range append(append(plain[:len(plain):len(plain)], secure...), e.handed) {
 		e.serving.Go(func() {
 			if err := e.server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				e.cfg.Logger.Error("listener stopped", "addr", l.Addr().String(), "error", err)
@@ -203,7 +204,7 @@ func (e *Engine) stop(ctx context.Context) error {
 	e.Drain()
 	e.mu.Lock()
 	e.started = true
-	listeners := append(e.plain[:len(e.plain):len(e.plain)], e.secure...)
+	listeners := append(append(e.plain[:len(e.plain):len(e.plain)], e.secure...), e.handed)
 	e.mu.Unlock()
 	for _, l := range listeners {
 		_ = l.Close() // only fails if it is closed already
