@@ -40,6 +40,7 @@ type Engine struct {
 	server   *http.Server
 	cancel   context.CancelFunc // of the base context of all requests
 	draining atomic.Bool
+	handed   *handed // connections that another engine accepted
 	active   atomic.Int64   // requests and tunnels
 	wake     chan struct{}  // cap 1; written when active falls to 0 while draining
 	serving  sync.WaitGroup // the Serve loops
@@ -210,7 +211,7 @@ func (e *Engine) stop(ctx context.Context) error {
 		_ = l.Close() // only fails if it is closed already
 	}
 	e.serving.Wait()
-	if len(listeners) > 0 {
+	if len(listeners) > 1 {
 		quiet := time.NewTimer(e.cfg.Limits.QuietTime)
 		defer quiet.Stop()
 		select {
