@@ -68,6 +68,10 @@ func newRequestBody(r *http.Request, ctl *http.ResponseController, timeout time.
 // touched says that bytes of the body are gone, so that no other backend could get all of it.
 func (b *requestBody) touched() bool { return b.begun.Load() }
 
+// mustClose says that an answer that begins now has to announce the end of an HTTP/1.1 connection: if the body
+// is not complete it may never be, and net/http in full duplex would take what comes later for a request.
+func (b *requestBody) mustClose(r *http.Request) bool { return r.ProtoMajor == 1 && !b.eof.Load() }
+
 // failure is what reading from the client failed with, or nil.
 func (b *requestBody) failure() error {
 	if e := b.err.Load(); e != nil {

@@ -21,6 +21,9 @@ func (s *serving) respond(ctx context.Context, t *attempt, resp *http.Response) 
 	if len(announced) > 0 && s.r.ProtoMajor == 1 && s.r.Method != http.MethodHead {
 		delete(out, "Content-Length") // HTTP/2 allows both, HTTP/1.1 has trailers only behind chunks
 	}
+	if s.body.mustClose(s.r) {
+		out["Connection"] = []string{"close"}
+	}
 	s.status = resp.StatusCode
 	s.w.WriteHeader(resp.StatusCode)
 	flush := streams(resp)

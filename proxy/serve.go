@@ -92,6 +92,9 @@ func (s *serving) finish() {
 
 func (s *serving) refuse(f *Refusal) {
 	s.status, s.kind = f.Status, f.Kind
+	if s.body != nil && s.body.mustClose(s.r) {
+		s.w.Header()["Connection"] = []string{"close"}
+	}
 	s.bytesOut = f.write(s.w, s.r, s.p.cfg.NodeID)
 }
 
