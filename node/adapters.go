@@ -59,7 +59,12 @@ func (s apiStore) Stale() bool {
 // apiCluster translates members, status and errors for the admin API.
 type apiCluster struct{ c *cluster.Node }
 
-func (a apiCluster) Status() httpapi.ClusterStatus { return httpapi.ClusterStatus(a.c.Status()) }
+// Status calls healthy a cluster that takes writes; how near the edge it is says FailureTolerance.
+func (a apiCluster) Status() httpapi.ClusterStatus {
+	st := httpapi.ClusterStatus(a.c.Status())
+	st.Healthy = st.LeaderID != "" && st.LiveVoters > st.Voters/2
+	return st
+}
 
 func (a apiCluster) Members() []httpapi.Member {
 	members := a.c.Members()

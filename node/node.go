@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -131,7 +132,10 @@ func (n *Node) buildProxy() (err error) {
 	n.cleanup.push(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		return engine.Shutdown(ctx)
+		if err := engine.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		return nil // requests were cut off; drain has said so, and that is how an operator bounded it
 	})
 	return n.proxy.Update(n.fsm.View())
 }
@@ -194,7 +198,7 @@ func initCommand(clusterID string) []byte {
 
 func (n *Node) meta() gossip.Meta {
 	return gossip.Meta{
-		API: n.apiAddr.Addr().String(), Proxy: n.proxyAddr(), Version: n.opts.Version,
+		API: n.reachable(n.apiAddr.Addr().String()), Proxy: n.proxyAddr(), Version: n.opts.Version,
 		Proto: [2]uint8{1, 1}, Voter: !n.cfg.NonVoter, Draining: n.draining.Load(),
 	}
 }
@@ -203,10 +207,28 @@ func (n *Node) meta() gossip.Meta {
 func (n *Node) proxyAddr() string {
 	if n.engine != nil {
 		for _, a := range append(n.engine.Addrs(), n.engine.TLSAddrs()...) {
-			return a.String()
+			return n.reachable(a.String())
 		}
 	}
-	return append(n.cfg.ProxyAddrs, n.cfg.ProxyTLSAddrs...)[0]
+	return n.reachable(append(n.cfg.ProxyAddrs, n.cfg.ProxyTLSAddrs...)[0])
+}
+
+// reachable puts the host that the other nodes dial in the place of a wildcard, which says nothing to
+// somebody on another host.
+func (n *Node) reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	ip, _ := netip.ParseAddr(host)
+	if err != nil || host != "" && !ip.IsUnspecified() {
+		return addr
+	}
+	cluster := n.cfg.AdvertiseAddr
+	if n.cluster != nil {
+		cluster = n.cluster.Advertise()
+	}
+	if host, _, err = net.SplitHostPort(cluster); err != nil || host == "" {
+		return addr
+	}
+	return net.JoinHostPort(host, port)
 }
 
 func (n *Node) buildHealth() (err error) {
