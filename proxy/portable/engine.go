@@ -40,7 +40,7 @@ type Engine struct {
 	server   *http.Server
 	cancel   context.CancelFunc // of the base context of all requests
 	draining atomic.Bool
-	handed   *handed // connections that another engine accepted
+	handed   *handed        // connections that another engine accepted
 	active   atomic.Int64   // requests and tunnels
 	wake     chan struct{}  // cap 1; written when active falls to 0 while draining
 	serving  sync.WaitGroup // the Serve loops
