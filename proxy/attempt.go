@@ -219,7 +219,7 @@ func malformed(err error) bool {
 		return true
 	}
 	text := err.Error()
-	for _, word := range []string{"malformed", "invalid", "unsupported", "exceeded", "too many", "too large", "bad ", "PROTOCOL_ERROR"} {
+	for _, word := range []string{"malformed", "invalid", "unsupported", "multiple", "exceeded", "too many", "too large", "bad ", "PROTOCOL_ERROR"} {
 		if strings.Contains(text, word) {
 			return true
 		}
