@@ -69,9 +69,9 @@ type Timing struct {
 // well under a second.
 func DefaultTiming() Timing {
 	return Timing{
-		Heartbeat:        250 * time.Millisecond,
-		Election:         250 * time.Millisecond,
-		Lease:            200 * time.Millisecond,
+		Heartbeat:        350 * time.Millisecond,
+		Election:         350 * time.Millisecond,
+		Lease:            300 * time.Millisecond,
 		Commit:           5 * time.Millisecond,
 		SnapshotInterval: 30 * time.Second,
 		NoLeaderWait:     3 * time.Second,
