@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -161,6 +162,8 @@ func applyError(err error) error {
 // A propose request is the command; the answer is the index and the result.
 
 func (n *Node) forward(ctx context.Context, addr string, cmd []byte) ([]byte, uint64, error) {
+	ctx, stop := n.whileLeading(ctx, addr)
+	defer stop()
 	b, err := n.mux.Call(ctx, addr, methodPropose, cmd)
 	var remote *transport.RemoteError
 	if errors.As(err, &remote) && remote.Code == codeApply {
@@ -177,6 +180,35 @@ func (n *Node) forward(ctx context.Context, addr string, cmd []byte) ([]byte, ui
 		return nil, 0, fmt.Errorf("%w: the leader's answer is cut short", ErrOutcomeUnknown)
 	}
 	return b[8:], binary.BigEndian.Uint64(b), nil
+}
+
+// whileLeading is ctx until this node has not taken the node at addr for the
+// leader for the time of a heartbeat, in which one that lives says what became
+// of the request. One that is frozen or cut off keeps its connections and never
+// answers.
+func (n *Node) whileLeading(ctx context.Context, addr string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		var grace <-chan time.Time
+		for {
+			changed := n.news.wait()
+			if _, now := n.leader(); now == addr {
+				grace = nil
+			} else if grace == nil {
+				grace = time.After(n.timing.Heartbeat)
+			}
+			select {
+			case <-changed:
+			case <-grace:
+				cancel()
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return ctx, func() { cancel(); watch.Wait() }
 }
 
 func (n *Node) servePropose(ctx context.Context, _ transport.Peer, cmd []byte) ([]byte, error) {

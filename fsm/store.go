@@ -3,6 +3,7 @@ package fsm
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -33,7 +34,8 @@ func (s *Store) View() *state.View { return s.fsm.View() }
 func (s *Store) Wait(ctx context.Context, index uint64) error { return s.fsm.Wait(ctx, index) }
 
 // Do has the cluster apply a command and returns once this node has applied it too, so that its view shows
-// the effect. RequestID and At are filled in when empty. A refused command returns the result and its
+// the effect. RequestID and At are filled in when empty; a transaction whose outcome is unknown is sent again
+// under its id. A refused command returns the result and its
 // [*state.Refusal] as error; otherwise the errors are those of [Proposer].
 func (s *Store) Do(ctx context.Context, c state.Command) (state.Result, error) {
 	if c.RequestID == "" && c.Type == state.TypeTxn {
@@ -46,7 +48,7 @@ func (s *Store) Do(ctx context.Context, c state.Command) (state.Result, error) {
 	if err != nil {
 		return state.Result{}, err
 	}
-	resp, index, err := s.p.Propose(ctx, b)
+	resp, index, err := s.propose(ctx, c.RequestID, b)
 	if err != nil {
 		return state.Result{}, err
 	}
@@ -61,6 +63,26 @@ func (s *Store) Do(ctx context.Context, c state.Command) (state.Result, error) {
 		return res, res.Refusal
 	}
 	return res, nil
+}
+
+// maxSends bounds how often one command is sent.
+const maxSends = 3
+
+// propose sends a command again whose outcome is unknown, as when the leader dies with it: under its request
+// id it has its effect once, and the answer is the first one's.
+func (s *Store) propose(ctx context.Context, requestID string, cmd []byte) (resp []byte, index uint64, err error) {
+	for sent := 1; ; sent++ {
+		resp, index, err = s.p.Propose(ctx, cmd)
+		switch {
+		case err == nil:
+			return resp, index, nil
+		case requestID != "" && errors.Is(err, state.ErrOutcomeUnknown) && sent < maxSends && ctx.Err() == nil:
+		case sent > 1 && !errors.Is(err, state.ErrOutcomeUnknown): // this time it was not applied, but before?
+			return nil, 0, fmt.Errorf("%w: sent %d times: %w", state.ErrOutcomeUnknown, sent, err)
+		default:
+			return nil, 0, err
+		}
+	}
 }
 
 // Watch sends the newest view whenever there is a newer one, the current one at once. Views that the
