@@ -76,7 +76,7 @@ func TestFailover_followerKilledAndBack(t *testing.T) {
 	for _, n := range rest {
 		eventually(t, formTime, n.name+" sees it dead", func() error {
 			st, err := n.status()
-			if err == nil && (st.LiveVoters != 2 || st.FailureTolerance != 0 || !st.Healthy) {
+			if err == nil && (st.LiveVoters != 2 || st.FailureTolerance != 0 || !st.Healthy || st.Leader == nil) {
 				err = fmt.Errorf("GET /cluster = %+v", st)
 			}
 			return err

@@ -60,9 +60,9 @@ func TestForward_ifMatchAndIdempotency(t *testing.T) {
 
 		// The same key at another node has its effect once and gets the same answer.
 		other := c.except(n)[0]
-		key := "key-" + n.name
-		first := n.must(201, http.MethodPost, "/routes", `{"backend_pool":"p","match":{"path":"/b"},"priority":7}`, "Idempotency-Key", key)
-		again := other.must(2, http.MethodPost, "/routes", `{"backend_pool":"p","match":{"path":"/b"},"priority":7}`, "Idempotency-Key", key)
+		key, body := "key-"+n.name, `{"backend_pool":"p","match":{"path":"/`+n.name+`"}}`
+		first := n.must(201, http.MethodPost, "/routes", body, "Idempotency-Key", key)
+		again := other.must(2, http.MethodPost, "/routes", body, "Idempotency-Key", key)
 		if got := again.header.Get(api.HeaderRequestID); got != key {
 			t.Errorf("request id = %q, want the key %q", got, key)
 		}
@@ -86,10 +86,14 @@ func TestForward_pausedLeader(t *testing.T) {
 	old := c.leader()
 	old.pause()
 	rest := c.except(old)
-	put(t, rest[0], "while-paused", 10*time.Second)
+	for i, n := range rest {
+		if took := put(t, n, fmt.Sprintf("while-paused-%d", i), 20*time.Second); took > 5*time.Second {
+			t.Errorf("a write through %s took %s with the leader frozen, want it to go to the next leader", n.name, took)
+		}
+	}
 	old.resume()
 	old.must(2, http.MethodPut, "/frontends/after", api.FrontendInput{Hosts: []string{"after.example.org"}})
-	c.everywhere("/frontends/while-paused")
+	c.everywhere("/frontends/while-paused-0")
 	c.formed(c.nodes...)
 	c.same()
 }

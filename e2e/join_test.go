@@ -162,25 +162,34 @@ func TestJoin_wrongKey(t *testing.T) {
 	c.formed(c.nodes...)
 }
 
+// A node of another cluster takes over an address that one of ours had. They do not mix, and both sides say
+// why.
 func TestJoin_otherCluster(t *testing.T) {
 	t.Parallel()
 	key := keyFile(t)
-	ours, theirs := newCluster(t, 1, "--cluster-key-file", key), &cluster{t: t, nodes: []*node{newNode(t, "m1", "--cluster-key-file", key)}}
-	n, m := ours.nodes[0], theirs.nodes[0]
+	ours := newCluster(t, 3, "--cluster-key-file", key)
+	moved := ours.followers()[0]
+	rest := ours.except(moved)
+	moved.term(20 * time.Second)
+
+	theirs := &cluster{t: t, nodes: []*node{newNode(t, "m1", "--cluster-key-file", key)}}
+	m := theirs.nodes[0]
+	m.cluster = moved.cluster
 	m.start()
-	theirs.formed(m)
-	m.kill()
-	m.flags = append(m.flags, "--join", n.cluster)
-	m.start()
-	n.logged(formTime, "refused", "another cluster")
-	m.logged(formTime, "another cluster", n.cluster)
-	theirs.formed(m) // it goes on as what it was
-	ours.formed(n)
-	for _, x := range []*node{n, m} {
-		if members, err := x.members(); err != nil || len(members) != 1 {
-			t.Errorf("%s has members %v, error %v, want itself alone", x.name, members, err)
-		}
+	for _, n := range rest {
+		n.logged(formTime, "another cluster", m.cluster)
 	}
+	m.logged(formTime, "refused", "another cluster")
+	theirs.formed(m) // it is what it was
+	if members, err := m.members(); err != nil || len(members) != 1 {
+		t.Errorf("m1 has members %v, error %v, want itself alone", members, err)
+	}
+	put(t, rest[0], "still-ours", 10*time.Second)
+	m.must(404, http.MethodGet, "/frontends/still-ours", nil)
+	moved.cluster = freeAddr(t)
+	moved.start()
+	ours.formed(ours.nodes...)
+	ours.everywhere("/frontends/still-ours")
 }
 
 // A second node of the same name is refused, and says so.
@@ -255,7 +264,7 @@ func TestDataDir_damagedOrForeign(t *testing.T) {
 		{"log of another node", func(t *testing.T, n *node) {
 			copyFile(t, filepath.Join(other.dir, db), filepath.Join(n.dir, db))
 		}, []string{db, "cluster"}},
-		{"newer format", func(t *testing.T, n *node) { write(t, filepath.Join(n.dir, "FORMAT"), "999\n") }, []string{"FORMAT", "999"}},
+		{"newer format", func(t *testing.T, n *node) { write(t, filepath.Join(n.dir, "FORMAT"), "lbnode-data 999\n") }, []string{"FORMAT", "999"}},
 	} {
 		t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
 			n := newNode(t, "n1")

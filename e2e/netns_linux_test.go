@@ -80,25 +80,35 @@ func (l *lan) heal(i int) {
 	l.ip("-n", l.sw(), "link", "set", fmt.Sprintf("vc%d", i), "master", "brc")
 }
 
-// inNetns runs f on a thread of its own inside a namespace. The thread ends with it; sockets that f makes
-// stay where they were made.
-func inNetns(name string, f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread must not serve other goroutines
-		fd, err := unix.Open("/run/netns/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			done <- err
-			return
+// inNetns runs f on a thread that is inside a namespace meanwhile. Sockets that f makes stay there.
+//
+// The thread must live on: the nodes that it has started would end with it (see childAttr).
+func inNetns(name string, f func() error) (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := openNetns("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(own)
+	other, err := openNetns("/run/netns/" + name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(other)
+	if err := unix.Setns(other, unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	defer func() {
+		if back := unix.Setns(own, unix.CLONE_NEWNET); back != nil {
+			panic(fmt.Sprintf("a thread cannot return from network namespace %s: %v", name, back))
 		}
-		defer unix.Close(fd)
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		done <- f()
 	}()
-	return <-done
+	return f()
+}
+
+func openNetns(path string) (int, error) {
+	return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
 // dialFrom dials out of a namespace.
