@@ -1,0 +1,38 @@
+//go:build linux
+
+package engine
+
+import (
+	"net"
+	"os"
+)
+
+// handOver gives a connection to the portable engine, with what has been read from it. Nothing is pending on
+// it: requests are only looked at once the answers before them are out.
+func (l *loop) handOver(c *client, ahead []byte) {
+	fd, t := c.fd, c.tls
+	ahead = append([]byte(nil), ahead...) // the loop's buffer goes on being used
+	epollDel(l.ep, fd)
+	l.freeSlot(c.idx)
+	l.wheel.drop(&c.timer)
+	l.release(&c.sock)
+	c.fd = -1
+	l.forget(c)
+	l.e.wg.Go(func() { l.e.adopted(fd, t, ahead) })
+}
+
+func (e *Engine) adopted(fd int32, t *tlsConn, ahead []byte) {
+	f := os.NewFile(uintptr(fd), "client")
+	raw, err := net.FileConn(f)
+	f.Close() // FileConn has duplicated it
+	if err != nil {
+		e.cfg.Logger.Error("hand connection over", "error", err)
+		return
+	}
+	if t == nil {
+		e.portable.ServeConn(raw, ahead)
+		return
+	}
+	t.mem.Conn, t.mem.on = e.portable.Guard(raw), false
+	e.portable.ServeConn(t.conn, ahead)
+}

@@ -1,0 +1,180 @@
+//go:build linux
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+type netipAddr = netip.Addr
+
+// listener is a loop's own listening socket.
+type listener struct {
+	fd, idx int32
+	retry   timer
+}
+
+// listen binds one socket for each loop to an address. ":0" takes a port that all of them then share.
+func (e *Engine) listen(addr string) ([]int32, net.Addr, error) {
+	// SO_REUSEPORT would let two processes of one user share an address without a word: ask first.
+	probe, err := listenTCP(addr, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	bound := probe.Addr()
+	probe.Close()
+	var fds []int32
+	for range e.loops {
+		ln, err := listenTCP(bound.String(), true)
+		if err == nil {
+			var fd int32
+			if fd, err = dup(ln); err == nil {
+				fds = append(fds, fd)
+			}
+			ln.Close()
+		}
+		if err != nil {
+			for _, fd := range fds {
+				closeFD(fd)
+			}
+			return nil, nil, err
+		}
+	}
+	return fds, bound, nil
+}
+
+func listenTCP(addr string, shared bool) (net.Listener, error) {
+	lc := net.ListenConfig{}
+	lc.SetMultipathTCP(false) // costs with every accept
+	if shared {
+		lc.Control = func(_, _ string, c syscall.RawConn) error {
+			var err error
+			if cerr := c.Control(func(fd uintptr) {
+				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, soReusePort, 1)
+			}); cerr != nil {
+				return cerr
+			}
+			return err
+		}
+	}
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("engine: listen on %s: %w", addr, err)
+	}
+	return ln, nil
+}
+
+// dup gives a descriptor of our own for what a connection or listener of package net stands on.
+func dup(c any) (int32, error) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return -1, fmt.Errorf("%T has no descriptor", c)
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd, errno := uintptr(0), syscall.Errno(0)
+	if err := rc.Control(func(x uintptr) {
+		fd, _, errno = syscall.RawSyscall(syscall.SYS_FCNTL, x, syscall.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return -1, err
+	}
+	if errno != 0 {
+		return -1, errno
+	}
+	return int32(fd), nil
+}
+
+func peerOf(a net.Addr) netip.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}
+
+// serve takes a listening socket into the loop.
+func (l *loop) serve(fd int32) {
+	ln := &listener{fd: fd}
+	ln.retry.fire = func() { l.accept(ln) }
+	idx, ok := l.addSlot(fd, slot{ln: ln}, syscall.EPOLLIN|epollET)
+	if !ok {
+		closeFD(fd)
+		return
+	}
+	ln.idx = idx
+	l.listeners = append(l.listeners, ln)
+	l.accept(ln) // what came before it was registered
+}
+
+// acceptRetry is how long to wait when the process is out of descriptors.
+const acceptRetry = 100 * time.Millisecond
+
+func (l *loop) accept(ln *listener) {
+	var sa syscall.RawSockaddrAny
+	for ln.fd >= 0 {
+		fd, e := accept(ln.fd, &sa)
+		switch {
+		case e == syscall.EAGAIN:
+			return
+		case e == syscall.EINTR || e == syscall.ECONNABORTED:
+			continue
+		case e != 0:
+			l.e.complain(e)
+			l.arm(&ln.retry, acceptRetry)
+			return
+		}
+		if l.e.conns.Add(1) > int64(l.lim.Conns) {
+			l.e.conns.Add(-1)
+			closeFD(fd)
+			continue
+		}
+		noDelay(fd)
+		c := l.newClient(fd)
+		if c == nil {
+			l.e.conns.Add(-1)
+			continue
+		}
+		switch sa.Addr.Family {
+		case syscall.AF_INET:
+			c.peer = netip.AddrFrom4((*syscall.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr)
+		case syscall.AF_INET6:
+			c.peer = netip.AddrFrom16((*syscall.RawSockaddrInet6)(unsafe.Pointer(&sa)).Addr).Unmap()
+		}
+	}
+}
+
+// closeListeners takes what has been accepted by the kernel and closes the sockets.
+func (l *loop) closeListeners() {
+	for _, ln := range l.listeners {
+		l.accept(ln)
+		l.wheel.drop(&ln.retry)
+		closeFD(ln.fd)
+		ln.fd = -1
+		l.freeSlot(ln.idx)
+	}
+	l.listeners = nil
+}
+
+// pause waits after a failed accept of a TLS listener. false: the listener is closed.
+func (e *Engine) pause(ln net.Listener, err error) bool {
+	if errors.Is(err, net.ErrClosed) {
+		return false
+	}
+	e.cfg.Logger.Error("accept failed", "addr", ln.Addr().String(), "error", err)
+	t := time.NewTimer(acceptRetry)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-e.ctx.Done():
+		return false
+	}
+}
