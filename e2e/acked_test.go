@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,7 +37,7 @@ func (w *writer) run(name string, nodes []*node, stop <-chan struct{}) {
 		switch {
 		case err == nil && a.status == http.StatusCreated:
 			w.acked = append(w.acked, id)
-		case err == nil && a.status == http.StatusServiceUnavailable:
+		case err == nil && a.status == http.StatusServiceUnavailable, errors.Is(err, syscall.ECONNREFUSED):
 			w.refused = append(w.refused, id)
 		default:
 			w.unknown = append(w.unknown, id)
