@@ -53,11 +53,12 @@ var rules = map[string]rule{
 	"e2e":                     {},
 	"proxy/internal/viewtest": {ours: []string{"state"}},
 	"proxy/engine":            {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/portable", "proxy/route", "proxy/upstream"}, others: []string{"golang.org/x/sys"}},
+	"proxy/enginetest":        {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/internal/viewtest"}},
 	"bench":                   {others: []string{"golang.org/x/sys"}},
 }
 
 // noConsensus lists what must never reach Raft or gossip, not even through another package.
-var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "httpapi", "api", "client"}
+var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/engine", "httpapi", "api", "client"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

@@ -1,0 +1,27 @@
+//go:build linux
+
+package engine
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/enginetest"
+)
+
+func newTestEngine(t testing.TB, p *proxy.Proxy, addr string) proxy.Engine {
+	t.Helper()
+	lim := DefaultLimits()
+	lim.HeadTimeout, lim.IdleTimeout = enginetest.HeadTimeout, enginetest.IdleTimeout
+	e, err := New(Config{Proxy: p, Addrs: []string{addr}, Limits: lim, Loops: 2, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestEngine_behaves(t *testing.T) {
+	t.Parallel()
+	enginetest.Run(t, newTestEngine, nil)
+}

@@ -1,0 +1,26 @@
+package enginetest
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/portable"
+)
+
+func TestPortable_behaves(t *testing.T) {
+	t.Parallel()
+	Run(t, func(t testing.TB, p *proxy.Proxy, addr string) proxy.Engine {
+		t.Helper()
+		lim := portable.DefaultLimits()
+		lim.HeadTimeout, lim.IdleTimeout = HeadTimeout, IdleTimeout
+		e, err := portable.New(portable.Config{Proxy: p, Addrs: []string{addr}, Limits: lim, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}, map[string]string{
+		"expect_refused": "net/http sends its 100 although the backend has refused the body",
+		"bad_response":   "net/http's client takes white space before a colon",
+	})
+}

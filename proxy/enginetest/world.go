@@ -1,0 +1,286 @@
+package enginetest
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/internal/viewtest"
+	"github.com/lbnode/lbnode/state"
+	"github.com/lbnode/lbnode/stats"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 20 * time.Second
+
+// New makes an engine with one plain listener on addr. Short timeouts are those of [Limits].
+type New func(t testing.TB, p *proxy.Proxy, addr string) proxy.Engine
+
+// Timeouts that New must set.
+const (
+	HeadTimeout = 400 * time.Millisecond
+	IdleTimeout = 600 * time.Millisecond
+)
+
+// world is an engine with backends.
+type world struct {
+	t      testing.TB
+	p      *proxy.Proxy
+	e      proxy.Engine
+	addr   string
+	views  *viewtest.Builder
+	routes string
+}
+
+// newWorld starts an engine before the backends. route is the rest of the route's document, beginning with a comma.
+func newWorld(t testing.TB, mk New, route string, backends ...string) *world {
+	t.Helper()
+	cfg := proxy.DefaultConfig()
+	cfg.NodeID, cfg.Logger, cfg.BodyTimeout = "node-1", slog.New(slog.DiscardHandler), 400*time.Millisecond
+	reg, err := stats.New(stats.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Stats = reg
+	p, err := proxy.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, p: p, views: viewtest.New(t)}
+	w.views.Put(state.KindPool, `{"id":"web","algorithm":"round_robin","health":{"type":"none"}}`)
+	for i, b := range backends {
+		w.views.Put(state.KindBackend, fmt.Sprintf(`{"id":"b%d","address":%q,"pool":"web"}`, i, b))
+	}
+	w.views.Put(state.KindRoute, `{"id":"r","match":{"path":"/"},"backend_pool":"web"`+route+`}`)
+	if err := p.Update(w.views.View()); err != nil {
+		t.Fatal(err)
+	}
+	w.e = mk(t, p, "127.0.0.1:0")
+	if err := w.e.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.addr = w.e.Addrs()[0].String()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		defer cancel()
+		_ = w.e.Shutdown(ctx) // tests leave connections open
+		p.Close()
+		if n := p.Stats().Total().Active(); n != 0 {
+			t.Errorf("%d requests are counted as active in the end", n)
+		}
+		for i := range backends {
+			if n := p.Set().InFlight(fmt.Sprintf("b%d", i)); n != 0 {
+				t.Errorf("backend b%d has %d requests in flight in the end", i, n)
+			}
+		}
+	})
+	return w
+}
+
+// conn is a client's connection.
+type conn struct {
+	t testing.TB
+	net.Conn
+	r *bufio.Reader
+}
+
+func (w *world) dial() *conn {
+	w.t.Helper()
+	c, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return &conn{w.t, c, bufio.NewReader(c)}
+}
+
+func (c *conn) send(s string) *conn {
+	c.t.Helper()
+	if _, err := io.WriteString(c, s); err != nil {
+		c.t.Fatalf("send: %v", err)
+	}
+	return c
+}
+
+// dribble sends byte by byte. The other end may close at any time.
+func (c *conn) dribble(s string) {
+	for i := range len(s) {
+		if _, err := c.Write([]byte{s[i]}); err != nil {
+			return
+		}
+	}
+}
+
+// answer reads one response as a whole.
+func (c *conn) answer(method string) (*http.Response, string) {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	if err != nil {
+		c.t.Fatalf("read response: %v", err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatalf("read body of %d: %v", resp.StatusCode, err)
+	}
+	return resp, string(b)
+}
+
+// want reads one response and checks its status and body.
+func (c *conn) want(status int, body string) *http.Response {
+	c.t.Helper()
+	resp, got := c.answer("GET")
+	if resp.StatusCode != status || body != "*" && got != body {
+		c.t.Fatalf("answer = %d %q, want %d %q", resp.StatusCode, got, status, body)
+	}
+	return resp
+}
+
+// line reads one line without its end.
+func (c *conn) line() string {
+	c.t.Helper()
+	s, err := c.r.ReadString('\n')
+	if err != nil {
+		c.t.Fatalf("read line: %v (got %q)", err, s)
+	}
+	return strings.TrimRight(s, "\r\n")
+}
+
+// rest reads up to the end of the connection.
+func (c *conn) rest() (string, error) {
+	b, err := io.ReadAll(c.r)
+	return string(b), err
+}
+
+func (c *conn) wantEnd() {
+	c.t.Helper()
+	if s, err := c.rest(); s != "" || err != nil && strings.Contains(err.Error(), "timeout") {
+		c.t.Fatalf("after the answer came %q, %v; want the end", s, err)
+	}
+}
+
+// backend runs a handler for each connection that is made to it.
+type backend struct {
+	addr string
+	mu   sync.Mutex
+	n    int
+}
+
+func (b *backend) conns() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.n
+}
+
+// rawBackend gives each connection, with its number from 1, to serve, and closes it afterwards.
+func rawBackend(t testing.TB, serve func(c *conn, n int)) *backend {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &backend{addr: ln.Addr().String()}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	open := map[net.Conn]bool{}
+	wg.Go(func() {
+		for {
+			raw, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open[raw] = true
+			mu.Unlock()
+			b.mu.Lock()
+			b.n++
+			n := b.n
+			b.mu.Unlock()
+			_ = raw.SetDeadline(time.Now().Add(patience))
+			wg.Go(func() {
+				defer raw.Close()
+				serve(&conn{t, raw, bufio.NewReader(raw)}, n)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		mu.Lock()
+		for c := range open {
+			c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	return b
+}
+
+// head reads a request head, "" at the end of the connection.
+func (c *conn) head() string {
+	var b strings.Builder
+	for {
+		s, err := c.r.ReadString('\n')
+		if err != nil {
+			return ""
+		}
+		b.WriteString(s)
+		if s == "\r\n" {
+			return b.String()
+		}
+	}
+}
+
+// fixed answers every request without a body with the same bytes.
+func fixed(answer string) func(*conn, int) {
+	return func(c *conn, _ int) {
+		for c.head() != "" {
+			if _, err := io.WriteString(c, answer); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// httpBackend is a backend of net/http.
+func httpBackend(t testing.TB, h http.HandlerFunc) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: h}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(ln)
+	}()
+	t.Cleanup(func() {
+		s.Close()
+		<-done
+	})
+	return ln.Addr().String()
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if ok() {
+			return
+		}
+		select {
+		case <-t.Context().Done():
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	t.Fatalf("%s: did not happen in %s", what, patience)
+}
