@@ -11,7 +11,9 @@
  * belongs to the counted answers and to nothing else. The last line says what came of it, times in seconds and
  * latencies in microseconds:
  *
- *   n=100000 due=100000 errors=0 reconnects=0 seconds=2.001 p50=130.2 p99=402.8 p999=911.0 max=3022.1
+ *   n=100000 due=100000 errors=0 reconnects=0 seconds=2.001 p50=130.2 p99=402.8 p999=911.0 max=3022.1 wrong=0
+ *
+ * wrong is the last status that was not 200, if any.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -52,6 +54,7 @@ static struct conn *conns, **queue; /* queue: connections without a request, old
 static int queue_head, queue_len, in_flight, ep;
 
 static long answers, sent, errors, reconnects;
+static int wrong_status;
 static float *latency; /* of each answer of the measured phase */
 static long latency_cap;
 static int measuring, repeating; /* repeating: an answer is followed by the next request at once */
@@ -140,8 +143,11 @@ static long parse_head(char *head, int n) {
   char *length = strcasestr(head, "\r\ncontent-length:");
   long body = length ? atol(length + 17) : -1;
   head[n - 1] = end;
-  if (n < 12 || memcmp(head + 9, "200", 3) || (opt.expect >= 0 && body != opt.expect))
+  int status = n < 12 ? 0 : atoi(head + 9);
+  if (status != 200 || (opt.expect >= 0 && body != opt.expect))
     errors++;
+  if (status != 200)
+    wrong_status = status;
   return body;
 }
 
@@ -320,16 +326,18 @@ int main(int argc, char **argv) {
   long warm_errors = errors;
   wait_for_runner();
   if (opt.idle) {
-    printf("n=%ld due=%d errors=%ld reconnects=%ld seconds=0 p50=0 p99=0 p999=0 max=0\n", still_open(), opt.conns, warm_errors, reconnects);
+    printf("n=%ld due=%d errors=%ld reconnects=%ld seconds=0 p50=0 p99=0 p999=0 max=0 wrong=%d\n", still_open(), opt.conns,
+           warm_errors, reconnects, wrong_status);
     return 0;
   }
   answers = reconnects = 0, measuring = 1;
-  errors = in_flight; /* requests that the warm-up never got an answer to */
+  errors = 0, wrong_status = 0;
   double start = now();
   long due = phase(opt.seconds, start);
-  errors += in_flight;
+  if (opt.rate <= 0)
+    errors += in_flight; /* with a rate, what is missing shows in due - n */
   qsort(latency, answers, sizeof *latency, ascending);
-  printf("n=%ld due=%ld errors=%ld reconnects=%ld seconds=%.6f p50=%.1f p99=%.1f p999=%.1f max=%.1f\n", answers, due, errors,
-         reconnects, last_answer - start, quantile(.5), quantile(.99), quantile(.999), quantile(1));
+  printf("n=%ld due=%ld errors=%ld reconnects=%ld seconds=%.6f p50=%.1f p99=%.1f p999=%.1f max=%.1f wrong=%d\n", answers, due, errors,
+         reconnects, last_answer - start, quantile(.5), quantile(.99), quantile(.999), quantile(1), wrong_status);
   return answers ? 0 : 1;
 }
