@@ -34,5 +34,8 @@ fuzz: ## every fuzz target for FUZZTIME
 	  done; \
 	done
 
+bench: build ## the comparison with other proxies, into docs/performance.md
+	$(GO) run ./bench
+
 clean:
 	rm -rf bin bench/run
