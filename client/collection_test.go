@@ -38,6 +38,10 @@ func TestCollection_requests(t *testing.T) {
 		{"stats", func(c *Client) error { _, err := c.Stats(ctx, api.ScopeNode); return err }, "GET /stats?scope=node "},
 		{"cluster", func(c *Client) error { _, err := c.Cluster(ctx); return err }, "GET /cluster "},
 		{"remove", func(c *Client) error { return c.RemoveNode(ctx, "n", Write{Key: "k", Force: true}) }, "DELETE /nodes/n?force=true   k"},
+		{"txn", func(c *Client) error {
+			_, err := c.Txn(ctx, []api.TxnOp{{Op: api.OpDelete, Kind: "backend", ID: "b", Force: true}}, Write{Key: "k"})
+			return err
+		}, `POST /txn {"ops":[{"op":"delete","kind":"backend","id":"b","force":true}]}  k`},
 		{"transfer", func(c *Client) error { return c.TransferLeader(ctx, "n", Write{Key: "k"}) }, `POST /cluster/transfer-leader {"to":"n"}  k`},
 	}
 	for _, tt := range tests {

@@ -42,6 +42,7 @@ func (s *Server) endpoints() []endpoint {
 		{method: http.MethodPost, path: "/cluster/transfer-leader", handle: transferLeader},
 		{method: http.MethodGet, path: "/nodes", params: []string{paramLimit, paramAfter}, handle: listNodes},
 		{method: http.MethodDelete, path: "/nodes/{id}", params: []string{paramForce}, handle: removeNode},
+		{method: http.MethodPost, path: "/txn", handle: runTxn},
 		{method: http.MethodGet, path: "/livez", lenient: true, handle: livez},
 		{method: http.MethodGet, path: "/readyz", lenient: true, handle: readyz},
 		{method: http.MethodGet, path: "/metrics", lenient: true, raw: s.cfg.Metrics},
