@@ -29,6 +29,8 @@ type loop struct {
 	ep    int32
 	park  syscall.RawConn // the epoll descriptor on Go's own poller
 	file  *os.File
+	look  func(uintptr) bool // polls once, into found
+	found int
 	armed int64 // the tick that ends a park; 0 = none
 	start time.Time
 	now   int64 // since start, as of the last batch
@@ -133,10 +135,14 @@ func (l *loop) post(f func()) bool {
 func (l *loop) run() {
 	defer close(l.done)
 	evs := make([]syscall.EpollEvent, maxEvents)
+	l.look = func(uintptr) bool { // made once: a closure for each park would be garbage
+		l.found = epollPoll(l.ep, evs)
+		return l.found > 0
+	}
 	for l.stage != stageEnd {
 		n := epollPoll(l.ep, evs)
 		if n == 0 && len(l.again) == 0 {
-			n = l.wait(evs)
+			n = l.wait()
 		}
 		l.now = int64(time.Since(l.start))
 		for i := range evs[:n] {
@@ -150,7 +156,7 @@ func (l *loop) run() {
 
 // wait parks the goroutine on Go's poller until the epoll descriptor has events or a timer is due. Waiting
 // in epoll_wait itself would keep a thread, and cost a hand-over of the processor with each wake-up.
-func (l *loop) wait(evs []syscall.EpollEvent) (n int) {
+func (l *loop) wait() int {
 	next := int64(0)
 	if l.wheel.count > 0 {
 		next = l.wheel.next
@@ -163,14 +169,11 @@ func (l *loop) wait(evs []syscall.EpollEvent) (n int) {
 		_ = l.file.SetReadDeadline(at) // the descriptor is open and pollable
 		l.armed = next
 	}
-	err := l.park.Read(func(uintptr) bool {
-		n = epollPoll(l.ep, evs)
-		return n > 0
-	})
-	if err != nil {
+	l.found = 0
+	if err := l.park.Read(l.look); err != nil {
 		l.armed = -1 // the deadline is used up
 	}
-	return n
+	return l.found
 }
 
 func (l *loop) event(ev *syscall.EpollEvent) {
