@@ -335,7 +335,7 @@ type Spec interface {
 func NewSpec(k Kind) Spec {
 	switch k {
 	case KindBackend:
-		return &BackendSpec{Weight: unset}
+		return &BackendSpec{Weight: unset, LoadFactor: unset}
 	case KindPool:
 		return &PoolSpec{}
 	case KindRoute:

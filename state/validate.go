@@ -109,7 +109,9 @@ func (s *BackendSpec) Normalize() {
 	if s.Weight == unset {
 		s.Weight = 1
 	}
-	setDefault(&s.LoadFactor, 1)
+	if s.LoadFactor == unset {
+		s.LoadFactor = 1
+	}
 	s.Tags = sortedSet(s.Tags)
 }
 

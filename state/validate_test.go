@@ -17,6 +17,7 @@ func TestValidate(t *testing.T) {
 		{KindBackend, `{"address":"h:1","weight":0,"tags":["bbb_26","a:b/c=d"],"load_factor":1000,"admin_state":"init"}`, ""},
 		{KindBackend, `{"address":"h:1","weight":1001}`, "/weight"},
 		{KindBackend, `{"address":"h:1","load_factor":-1}`, "/load_factor"},
+		{KindBackend, `{"address":"h:1","load_factor":0}`, "/load_factor"}, // left out it is 1
 		{KindBackend, `{"address":"h:1","load_factor":1000.5}`, "/load_factor"},
 		{KindBackend, `{"address":"h:1","admin_state":"error"}`, "/admin_state"},
 		{KindBackend, `{"address":"h:1","pool":"No"}`, "/pool"},
