@@ -39,6 +39,7 @@ var badInputs = []bad{
 	{"read-only field by PATCH", "PATCH", "/backends/kept", `{"node_state":"ready"}`, nil, 400, api.CodeInvalid, "/node_state"},
 	{"error is no admin state", "PATCH", "/backends/kept", `{"admin_state":"error"}`, nil, 400, api.CodeInvalid, "/admin_state"},
 	{"load factor", "PATCH", "/backends/kept", `{"load_factor":-1}`, nil, 400, api.CodeInvalid, "/load_factor"},
+	{"load factor 0", "PATCH", "/backends/kept", `{"load_factor":0}`, nil, 400, api.CodeInvalid, "/load_factor"},
 	{"unknown pool algorithm", "POST", "/pools", `{"id":"x","algorithm":"fastest"}`, nil, 400, api.CodeInvalid, "/algorithm"},
 	{"unknown route algorithm", "POST", "/routes", `{"backend_pool":"p","algorithm":"fastest"}`, nil, 400, api.CodeInvalid, "/algorithm"},
 	{"bad duration", "POST", "/pools", `{"id":"x","health":{"interval":"soon"}}`, nil, 400, api.CodeInvalid, "/health/interval"},
