@@ -20,8 +20,12 @@ const (
 func recv(fd int32, b []byte, flags uintptr) (int, syscall.Errno) {
 	for {
 		n, _, e := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
-		if e != syscall.EINTR {
-			return int(n), e
+		switch e {
+		case 0:
+			return int(n), 0
+		case syscall.EINTR:
+		default:
+			return 0, e // the result is -1 then
 		}
 	}
 }
@@ -29,8 +33,12 @@ func recv(fd int32, b []byte, flags uintptr) (int, syscall.Errno) {
 func send(fd int32, b []byte) (int, syscall.Errno) {
 	for {
 		n, _, e := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_NOSIGNAL, 0, 0)
-		if e != syscall.EINTR {
-			return int(n), e
+		switch e {
+		case 0:
+			return int(n), 0
+		case syscall.EINTR:
+		default:
+			return 0, e // the result is -1 then
 		}
 	}
 }
