@@ -124,7 +124,7 @@ func (n *Node) buildProxy() (err error) {
 	if ecfg.Certificate, err = certificate(n.cfg); err != nil {
 		return err
 	}
-	engine, err := portable.New(ecfg)
+	engine, err := newEngine(n.cfg.Engine, ecfg)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ type Config struct {
 	BootstrapExpect int
 	NonVoter        bool
 	ClusterKeyFile  string
-	Engine          string // auto or portable
+	Engine          string // auto, portable or epoll
 	TrustedProxies  []netip.Prefix
 	DrainTimeout    time.Duration // how long SIGTERM waits for requests in flight
 	Insecure        bool
@@ -79,8 +79,8 @@ func (c Config) checkIdentity() error {
 		return fmt.Errorf("--bootstrap-expect and --non-voter exclude each other: a new cluster is made of voters")
 	case c.NonVoter && len(c.Join) == 0:
 		return fmt.Errorf("--non-voter needs --join: a node without a vote cannot start a cluster")
-	case c.Engine != "auto" && c.Engine != "portable":
-		return fmt.Errorf("--engine %q must be auto or portable", c.Engine)
+	case c.Engine != "auto" && c.Engine != "portable" && c.Engine != "epoll":
+		return fmt.Errorf("--engine %q must be auto, portable or epoll", c.Engine)
 	case c.LogFormat != "text" && c.LogFormat != "json":
 		return fmt.Errorf("--log-format %q must be text or json", c.LogFormat)
 	case c.DrainTimeout < 0:

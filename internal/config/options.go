@@ -41,7 +41,7 @@ func (c *Config) options() []option {
 		number("bootstrap-expect", "start a new cluster once this many nodes with the same flags see each other", &c.BootstrapExpect),
 		toggle("non-voter", "serve and follow, never vote", &c.NonVoter),
 		text("cluster-key-file", "the secret that all nodes share; made by `lbnode keygen`", "FILE", &c.ClusterKeyFile),
-		text("engine", "HTTP engine: auto or portable", "NAME", &c.Engine),
+		text("engine", "HTTP engine: auto (= portable), portable, or epoll (Linux, experimental)", "NAME", &c.Engine),
 		prefixes("trusted-proxies", "networks whose X-Forwarded-* headers are kept, separated by commas", &c.TrustedProxies),
 		duration("drain-timeout", "how long SIGTERM waits for requests in flight", &c.DrainTimeout),
 		toggle("insecure", "allow non-loopback listeners without key and tokens; for labs", &c.Insecure),

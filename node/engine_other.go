@@ -1,0 +1,18 @@
+//go:build !linux
+
+package node
+
+import (
+	"errors"
+
+	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/portable"
+)
+
+// newEngine returns the engine that --engine names. Event loops are there on Linux only.
+func newEngine(name string, cfg portable.Config) (proxy.Engine, error) {
+	if name == "epoll" {
+		return nil, errors.New("--engine epoll needs Linux; use auto or portable")
+	}
+	return portable.New(cfg)
+}
