@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"errors"
 	"syscall"
 
 	"github.com/lbnode/lbnode/proxy"
@@ -193,7 +192,7 @@ func (l *loop) readServer(u *server) {
 func (l *loop) serverEnd(u *server) {
 	e := u.e
 	if !e.begun || e.rbody != http1.UntilClose {
-		l.serverGone(u, errors.New("the backend closed the connection"))
+		l.serverGone(u, errClosed)
 		return
 	}
 	if e.coding == codingWrap {

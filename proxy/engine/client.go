@@ -76,13 +76,15 @@ func (l *loop) clientEvent(c *client, ev uint32) {
 	if ev&epollRDHUP != 0 {
 		c.hup = true
 	}
+	if ev&(syscall.EPOLLIN|epollRDHUP) != 0 {
+		c.readable = true // first: what follows may return, and the event does not come again
+	}
 	if ev&syscall.EPOLLOUT != 0 && len(c.pend) > 0 {
 		if !l.clientWritable(c) {
 			return
 		}
 	}
 	if ev&(syscall.EPOLLIN|epollRDHUP) != 0 && l.slots[c.idx].gen == gen && c.fd >= 0 {
-		c.readable = true
 		l.readClient(c)
 	}
 }

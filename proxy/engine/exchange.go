@@ -72,7 +72,10 @@ const (
 	codingUnwrap        // chunked → until the end of the connection, for HTTP/1.0
 )
 
-var errStalled = errors.New("the backend did not take the request in time")
+var (
+	errStalled = errors.New("the backend did not take the request in time")
+	errClosed  = errors.New("the backend closed the connection")
+)
 
 func (l *loop) newExchange(c *client, head []byte) *exchange {
 	var e *exchange
@@ -154,7 +157,10 @@ func (l *loop) try(e *exchange, rest []byte, parsed bool) []byte {
 				return out
 			}
 		}
-		if !e.x.Retry(upstream.ConnectFailed, !e.taken) {
+		if e.taken {
+			return l.refuseAtOnce(e, proxy.RefusalOf(upstream.Reset), nil)
+		}
+		if !e.x.Retry(upstream.ConnectFailed, true) {
 			return l.refuseAtOnce(e, proxy.RefusalOf(upstream.ConnectFailed), rest)
 		}
 		e.last, parsed = upstream.ConnectFailed, false
@@ -179,7 +185,8 @@ func (l *loop) send(e *exchange, rest []byte, parsed bool) ([]byte, bool) {
 		l.closeServer(u)
 		parsed = false
 		e.sent = false
-		if e.taken {
+		if e.taken { // part of a chunked body is gone
+			l.endAttempt(e, upstream.Reset, errClosed)
 			return rest, false
 		}
 	}
@@ -230,7 +237,10 @@ func (l *loop) sendRequest(e *exchange, rest []byte, parsed bool) ([]byte, bool)
 	}
 	l.out = append(l.out, b...)
 	if !l.write(&e.u.sock, l.out) {
-		e.taken = true
+		// The kernel has taken nothing. A body of known length still stands in rest, as it came.
+		if e.body == http1.ByLength {
+			e.left, e.in, e.done, e.taken = e.left+int64(n), e.in-uint64(n), false, false
+		}
 		return rest, false
 	}
 	l.requestSent(e)

@@ -39,15 +39,21 @@ func (l *loop) pool(ep *upstream.Endpoint) (*pool, error) {
 }
 
 func (l *loop) takeIdle(ep *upstream.Endpoint) *server {
-	p := l.pools[ep]
-	if p == nil || len(p.idle) == 0 {
-		return nil
+	for {
+		p := l.pools[ep]
+		if p == nil || len(p.idle) == 0 {
+			return nil
+		}
+		u := p.idle[len(p.idle)-1]
+		if u.hup || u.readable { // ended, or said something unasked, as it went back
+			l.closeServer(u)
+			continue
+		}
+		p.idle = p.idle[:len(p.idle)-1]
+		u.idleAt = -1
+		u.timer.deadline = 0
+		return u
 	}
-	u := p.idle[len(p.idle)-1]
-	p.idle = p.idle[:len(p.idle)-1]
-	u.idleAt = -1
-	u.timer.deadline = 0
-	return u
 }
 
 // keepServer puts a connection back for the next request, if its backend is still reached that way.
