@@ -214,7 +214,7 @@ func TestOtherCluster_refused(t *testing.T) {
 	t.Parallel()
 	a, x := single(t, "a"), single(t, "x")
 	// x remembers a as the address of one of its own.
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err := x.mux.Call(ctx, a.Advertise(), methodPropose, []byte("stray"))
 	wantError(t, err, transport.ErrWrongCluster, a.ClusterID(), x.ClusterID())

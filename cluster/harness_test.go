@@ -99,11 +99,16 @@ type member struct {
 	log *logBuffer
 }
 
-// testTiming shortens what only makes tests wait; Raft's own delays stay those
-// of production.
+// testTiming shortens what only makes tests wait. Raft's own delays are those of
+// production, stretched under the race detector.
 func testTiming() Timing {
 	t := DefaultTiming()
 	t.Poll, t.Stabilise, t.Retry = 100*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond
+	// Packages are tested beside each other, on disks that are shared as well.
+	t.StoreStall = 20 * time.Second
+	for _, d := range []*time.Duration{&t.Heartbeat, &t.Election, &t.Lease, &t.Commit, &t.Poll, &t.Stabilise, &t.Retry, &t.RPC, &t.NoLeaderWait, &t.ApplyTimeout} {
+		*d *= slowdown
+	}
 	return t
 }
 
@@ -173,10 +178,14 @@ func (m *member) again(change func(*Config)) *member {
 	return start(m.t, cfg)
 }
 
+// patience is how long tests wait for what must happen; it costs nothing when
+// it does.
+const patience = slowdown * 60 * time.Second
+
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	waitFor(t, 30*time.Second, what, ok)
+	waitFor(t, patience, what, ok)
 }
 
 func waitFor(t *testing.T, limit time.Duration, what string, ok func() bool) {
@@ -207,7 +216,7 @@ func (m *member) waitJoined() {
 	case <-m.Joined():
 	case err := <-m.Failed():
 		m.t.Fatalf("%s failed: %v", m.ID(), err)
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		m.t.Fatalf("%s has not joined: %v", m.ID(), m.JoinError())
 	}
 }
@@ -266,13 +275,28 @@ func others(all []*member, not *member) []*member {
 // propose must succeed.
 func (m *member) propose(cmd string) uint64 {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
 	defer cancel()
 	resp, index, err := m.Propose(ctx, []byte(cmd))
 	if err != nil || string(resp) != "applied "+cmd || index == 0 {
 		m.t.Fatalf("%s.Propose(%q) = %q, %d, %v", m.ID(), cmd, resp, index, err)
 	}
 	return index
+}
+
+// proposeUntil proposes until a command is acknowledged; what was under way to a
+// leader that died is of unknown outcome.
+func (m *member) proposeUntil(cmd string) {
+	m.t.Helper()
+	for i := 0; ; i++ {
+		_, _, err := m.Propose(m.t.Context(), fmt.Appendf(nil, "%s, attempt %d", cmd, i))
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, ErrOutcomeUnknown) && (!errors.Is(err, ErrNoLeader) || i > 20) {
+			m.t.Fatalf("%s.Propose(%q): %v", m.ID(), cmd, err)
+		}
+	}
 }
 
 // sameState waits until all state machines hold the same commands.
@@ -307,7 +331,7 @@ func (m *member) failure() error {
 	select {
 	case err := <-m.Failed():
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		m.t.Fatalf("%s does not report a failure", m.ID())
 		return nil
 	}

@@ -38,7 +38,7 @@ func TestTransfer_deadTarget(t *testing.T) {
 	for range 3 { // the second one would wedge Raft, if it got there
 		begun := time.Now()
 		wantError(t, leader.Transfer(t.Context(), rest[0].ID()), ErrNotSafe, rest[0].ID())
-		if took := time.Since(begun); took > 5*time.Second {
+		if took := time.Since(begun); took > slowdown*5*time.Second {
 			t.Errorf("the refusal took %v", took)
 		}
 		leader.propose("x")
@@ -72,7 +72,7 @@ func TestTransfer_underLoad(t *testing.T) {
 		}()
 	}
 	for i := range 10 {
-		tctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		tctx, cancel := context.WithTimeout(ctx, slowdown*10*time.Second)
 		if err := all[i%3].Transfer(tctx, ""); err != nil && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrBusy) {
 			t.Errorf("Transfer: %v", err)
 		}
@@ -182,7 +182,7 @@ func TestMembers_deadNodeDoesNotBlock(t *testing.T) {
 	})
 	select {
 	case <-changes:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("no change was announced")
 	}
 	if got := leader.Live(); len(got) != 2 || slices.Contains(got, dead.ID()) {

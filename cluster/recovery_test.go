@@ -129,7 +129,7 @@ func TestLeaderKill_noAcknowledgedWriteLost(t *testing.T) {
 		rest := others(all, leader)
 		begun := time.Now()
 		leader.kill()
-		rest[kill%2].propose(fmt.Sprintf("after kill %d", kill))
+		rest[kill%2].proposeUntil(fmt.Sprintf("after kill %d", kill))
 		gaps = append(gaps, time.Since(begun))
 		back := leader.again(nil)
 		mu.Lock()
@@ -279,7 +279,7 @@ func TestLeaderTerms(t *testing.T) {
 	must(t, leader.Transfer(t.Context(), rest[0].ID()))
 	select {
 	case <-term.Ctx.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the context of the lost term does not end")
 	}
 	select {
@@ -287,7 +287,7 @@ func TestLeaderTerms(t *testing.T) {
 		if n.Number <= term.Number {
 			t.Errorf("terms do not rise: %d after %d", n.Number, term.Number)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the new leader does not announce its term")
 	}
 	must(t, leader.Stop(t.Context()))
