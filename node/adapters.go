@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lbnode/lbnode/cluster"
@@ -48,12 +49,21 @@ func (p proposer) Propose(ctx context.Context, cmd []byte) ([]byte, uint64, erro
 type apiStore struct {
 	*fsm.Store
 	c *cluster.Node
+	// confirmed is set once this node has applied all that a leader told it was committed. From then on being
+	// an entry behind for a moment is how following looks, and says nothing, until there is no leader.
+	confirmed *atomic.Bool
 }
 
 // Stale says that no leader vouches for the view: reads may be old.
 func (s apiStore) Stale() bool {
 	st := s.c.Status()
-	return st.LeaderID == "" || st.AppliedIndex < st.CommitIndex
+	switch {
+	case st.LeaderID == "":
+		s.confirmed.Store(false)
+	case st.AppliedIndex >= st.CommitIndex:
+		s.confirmed.Store(true)
+	}
+	return !s.confirmed.Load()
 }
 
 // apiCluster translates members, status and errors for the admin API.
