@@ -176,9 +176,7 @@ func TestJoin_otherCluster(t *testing.T) {
 	m := theirs.nodes[0]
 	m.cluster = moved.cluster
 	m.start()
-	for _, n := range rest {
-		n.logged(formTime, "another cluster", m.cluster)
-	}
+	ours.leader().logged(formTime, "another cluster", m.cluster)
 	m.logged(formTime, "refused", "another cluster")
 	theirs.formed(m) // it is what it was
 	if members, err := m.members(); err != nil || len(members) != 1 {

@@ -17,9 +17,10 @@ import (
 const maxParallel = 3
 
 var (
-	logsFlag  = flag.String("e2e.logs", "", "directory that keeps every node's log")
-	killsFlag = flag.Int("e2e.kills", 0, "kill the leader this many times under load and print the time to write again")
-	binFlag   = flag.String("e2e.bin", "", "directory of lbnode and lbctl to test, instead of building them")
+	logsFlag   = flag.String("e2e.logs", "", "directory that keeps every node's log")
+	killsFlag  = flag.Int("e2e.kills", 0, "kill the leader this many times under load and print the time to write again")
+	engineFlag = flag.String("e2e.engine", "", "value of every node's --engine")
+	binFlag    = flag.String("e2e.bin", "", "directory of lbnode and lbctl to test, instead of building them")
 )
 
 // binDir is where TestMain has put lbnode and lbctl.

@@ -75,6 +75,9 @@ func (n *node) args() []string {
 		filepath.Join(binDir, "lbnode"), "--name", n.name, "--data-dir", n.dir,
 		"--api-addr", n.api, "--proxy-addr", n.proxy, "--cluster-addr", n.cluster,
 	}
+	if *engineFlag != "" {
+		args = append(args, "--engine", *engineFlag)
+	}
 	args = append(args, n.flags...)
 	if n.netns != "" {
 		args = append([]string{"ip", "netns", "exec", n.netns}, args...)
