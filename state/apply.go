@@ -37,11 +37,13 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 		a.states(c.Changes)
 	}
 	var next *View
+	var change *Change
 	if res.Refusal != nil {
 		res.Ops = nil
 		same := *v
 		next = &same
 	} else {
+		change = a.journal.change(a.t, index, c)
 		next = a.t.commit()
 		if a.config {
 			next.ConfigGen = index
@@ -52,6 +54,7 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 	}
 	next.Index, next.Term = index, term
 	next.remember(c.RequestID, fingerprint, res)
+	next.record(change)
 	return next, res
 }
 
@@ -75,6 +78,7 @@ type applier struct {
 	at    time.Time
 
 	config, state bool // what changed
+	journal       journal
 }
 
 func (a *applier) init(c Command) *Refusal {
@@ -208,6 +212,7 @@ func (a *applier) store(spec Spec, old Object) {
 		stamp.CreateIndex = old.Stamps().CreateIndex
 	}
 	a.config = true
+	a.journal.touch(a.t, spec.Kind(), spec.ObjectID())
 	switch s := spec.(type) {
 	case *BackendSpec:
 		a.needPool(s.Pool)
@@ -231,6 +236,7 @@ func (a *applier) needPool(id string) {
 	}
 	p := &Pool{PoolSpec: PoolSpec{ID: id}, Stamp: Stamp{CreateIndex: a.index, ModifyIndex: a.index}}
 	p.Normalize()
+	a.journal.touch(a.t, KindPool, id)
 	a.t.put(p)
 }
 
@@ -265,12 +271,17 @@ func (a *applier) delete(op Op, old Object) (OpResult, *Refusal) {
 				Message: fmt.Sprintf("pool %q is used by %s; change or delete them first, or force", op.ID, nameSome(refs))}
 		}
 		for _, id := range a.t.poolMembers(op.ID) {
-			a.t.delete(KindBackend, id)
+			a.remove(KindBackend, id)
 		}
 	}
-	a.t.delete(op.Kind, op.ID)
-	a.config = true
+	a.remove(op.Kind, op.ID)
 	return res, nil
+}
+
+func (a *applier) remove(k Kind, id string) {
+	a.journal.touch(a.t, k, id)
+	a.t.delete(k, id)
+	a.config = true
 }
 
 func (a *applier) decommission(b *Backend) (OpResult, *Refusal) {
@@ -333,8 +344,7 @@ func (a *applier) states(changes []StateChange) {
 		}
 		a.state = true
 		if next.Drained && next.AdminState == AdminDecommissioned {
-			a.t.delete(KindBackend, b.ID)
-			a.config = true
+			a.remove(KindBackend, b.ID)
 			continue
 		}
 		next.StateSince, next.StateIndex = a.at, a.index

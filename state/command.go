@@ -15,6 +15,7 @@ type Command struct {
 	RequestID string      `json:"request_id,omitempty"` // repeats with the same id return the first result
 	Actor     string      `json:"actor,omitempty"`      // who asked, for people
 	At        time.Time   `json:"at"`                   // the proposer's clock, UTC; only ever shown, never compared
+	Note      string      `json:"note,omitempty"`       // what the change is part of, for the history
 
 	ClusterID string        `json:"cluster_id,omitempty"` // TypeInit
 	Ops       []Op          `json:"ops,omitempty"`        // TypeTxn: in order, all or nothing

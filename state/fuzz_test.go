@@ -141,12 +141,14 @@ func FuzzApply(f *testing.F) {
 
 // FuzzReadSnapshot: no bytes make it panic, and what it reads it can write again.
 func FuzzReadSnapshot(f *testing.F) {
-	b, err := os.ReadFile("testdata/v1/snapshot.jsonl")
-	if err != nil {
-		f.Fatal(err)
+	for _, name := range []string{"testdata/v1/snapshot.jsonl", "testdata/v2/snapshot.jsonl"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add(b[:len(b)/2])
 	}
-	f.Add(b)
-	f.Add(b[:len(b)/2])
 	var empty bytes.Buffer
 	if err := WriteSnapshot(&empty, NewView()); err != nil {
 		f.Fatal(err)

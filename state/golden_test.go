@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,13 +102,42 @@ func TestGolden_commands(t *testing.T) {
 	if err := WriteSnapshot(&snap, v); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "v1/snapshot.jsonl", snap.Bytes())
-	golden(t, "v1/hash.txt", []byte(Hash(v)+"\n"))
+	golden(t, "v2/snapshot.jsonl", snap.Bytes())
+	golden(t, "v2/hash.txt", []byte(Hash(v)+"\n"))
 }
 
 func TestGolden_snapshotOfOldCanBeRead(t *testing.T) {
 	t.Parallel()
-	f, err := os.Open("testdata/v1/snapshot.jsonl")
+	old, current := readGolden(t, "v1"), readGolden(t, "v2")
+	want, err := os.ReadFile("testdata/v2/hash.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Hash(current) + "\n"; got != string(want) {
+		t.Errorf("hash of the restored view is %s, want %s", got, want)
+	}
+	if old.HistoryBase() != old.Index || current.HistoryBase() != 0 {
+		t.Errorf("history begins after %d and %d, want %d (what was before is not known) and 0", old.HistoryBase(), current.HistoryBase(), old.Index)
+	}
+	for range old.ChangesAfter(0) {
+		t.Error("a snapshot of version 1 has a history")
+	}
+	// All but the history is the same.
+	for _, c := range slices.Collect(current.ChangesAfter(0)) {
+		current.history, _, _ = current.history.Delete(indexKey(c.Index))
+	}
+	current.historyBase = old.historyBase
+	if Hash(current) != Hash(old) {
+		t.Error("the snapshots of version 1 and 2 hold different objects")
+	}
+	for _, v := range []*View{old, current} {
+		checkIndexes(t, v)
+	}
+}
+
+func readGolden(t *testing.T, version string) *View {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", version, "snapshot.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,13 +146,11 @@ func TestGolden_snapshotOfOldCanBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile("testdata/v1/hash.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := Hash(v) + "\n"; got != string(want) {
-		t.Errorf("hash of the restored view is %s, want %s", got, want)
-	}
+	return v
+}
+
+func checkIndexes(t *testing.T, v *View) {
+	t.Helper()
 	if b := v.FindBackends("https://node23.bbb.example.org"); len(b) != 1 || b[0].AdminState != AdminStopped {
 		t.Errorf("the restored address index finds %v", b)
 	}
@@ -204,8 +232,9 @@ func TestSnapshot_refuses(t *testing.T) {
 		{"cut in a line", good[:len(good)-10]},
 		{"a record missing", join(lines[0], lines[2], join(lines[3:]...))},
 		{"a record twice", join(lines[0], lines[1], lines[1], join(lines[2:]...))},
+		{"a change of another shape", join(lines[0], []byte(`{"change":{"objects":[{"before":{}},7]}}`+"\n"), last)},
 		{"another content", bytes.Replace(good, []byte("h:2"), []byte("h:3"), 1)},
-		{"a newer version", bytes.Replace(good, []byte(`"version":1`), []byte(`"version":2`), 1)},
+		{"a newer version", bytes.Replace(good, []byte(`"version":2`), []byte(`"version":3`), 1)},
 		{"an unknown kind", join(lines[0], []byte(`{"kind":"cat","object":{"id":"a"}}`+"\n"), last)},
 		{"an object without id", join(lines[0], []byte(`{"kind":"pool","object":{}}`+"\n"), last)},
 		{"an object of another shape", join(lines[0], []byte(`{"kind":"pool","object":[]}`+"\n"), last)},

@@ -16,11 +16,11 @@ var ErrSnapshot = errors.New("not a whole lbnode snapshot")
 
 const (
 	snapshotFormat  = "lbnode-snapshot"
-	snapshotVersion = 1
+	snapshotVersion = 2
 	maxRecord       = 16 << 20
 )
 
-// A snapshot is lines of JSON: a header, a record per object and remembered result in a fixed order, and a
+// A snapshot is lines of JSON: a header, a record per object, remembered result and entry of the history in a fixed order, and a
 // trailer with the count and the SHA-256 of all before it.
 type snapshotHeader struct {
 	Format    string `json:"format"`
@@ -30,12 +30,15 @@ type snapshotHeader struct {
 	ClusterID string `json:"cluster_id"`
 	ConfigGen uint64 `json:"config_gen"`
 	StateGen  uint64 `json:"state_gen"`
+
+	HistoryBase uint64 `json:"history_base"` // from version 2
 }
 
 type snapshotRecord struct {
 	Kind   Kind            `json:"kind,omitempty"`
 	Object json.RawMessage `json:"object,omitempty"`
 	Result *kept           `json:"result,omitempty"`
+	Change *Change         `json:"change,omitempty"` // from version 2
 	End    *snapshotEnd    `json:"end,omitempty"`
 }
 
@@ -84,7 +87,7 @@ func (s *snapshotWriter) all(v *View) error {
 
 func (s *snapshotWriter) body(v *View) error {
 	err := s.line(snapshotHeader{Format: snapshotFormat, Version: snapshotVersion, Index: v.Index, Term: v.Term,
-		ClusterID: v.ClusterID, ConfigGen: v.ConfigGen, StateGen: v.StateGen})
+		ClusterID: v.ClusterID, ConfigGen: v.ConfigGen, StateGen: v.StateGen, HistoryBase: v.historyBase})
 	if err != nil {
 		return err
 	}
@@ -105,6 +108,11 @@ func (s *snapshotWriter) body(v *View) error {
 			if err := s.line(snapshotRecord{Result: k}); err != nil {
 				return err
 			}
+		}
+	}
+	for c := range v.ChangesAfter(0) {
+		if err := s.line(snapshotRecord{Change: c}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -131,6 +139,10 @@ func ReadSnapshot(r io.Reader) (*View, error) {
 		return nil, err
 	}
 	v.Index, v.Term, v.ClusterID, v.ConfigGen, v.StateGen = h.Index, h.Term, h.ClusterID, h.ConfigGen, h.StateGen
+	v.historyBase = h.HistoryBase
+	if h.Version < 2 { // what was before is not known
+		v.historyBase = h.Index
+	}
 	t := v.txn()
 	for n := 0; sc.Scan(); n++ {
 		var rec snapshotRecord
@@ -175,6 +187,13 @@ func readHeader(sc *bufio.Scanner, sum hash.Hash) (snapshotHeader, error) {
 func (t *txn) load(rec snapshotRecord) error {
 	if rec.Result != nil {
 		t.v.remember(rec.Result.RequestID, rec.Result.Fingerprint, rec.Result.Result)
+		return nil
+	}
+	if rec.Change != nil {
+		if err := rec.Change.loaded(); err != nil {
+			return err
+		}
+		t.v.record(rec.Change)
 		return nil
 	}
 	var o Object

@@ -21,6 +21,10 @@ type View struct {
 	byAddr   *iradix.Tree[string]          // normalized address NUL id → id
 	results  *iradix.Tree[*kept]           // request id → result
 	byResult *iradix.Tree[string]          // index, big endian → request id
+	history  *iradix.Tree[*Change]         // by index, big endian
+
+	historyBase uint64 // see HistoryBase
+	historySize int    // bytes, by Change.measure
 }
 
 // kept is a remembered result.
@@ -35,7 +39,7 @@ func NewView() *View {
 	v := &View{
 		trees:  make(map[Kind]*iradix.Tree[Object], len(Kinds())),
 		byPool: iradix.New[string](), byAddr: iradix.New[string](),
-		results: iradix.New[*kept](), byResult: iradix.New[string](),
+		results: iradix.New[*kept](), byResult: iradix.New[string](), history: iradix.New[*Change](),
 	}
 	for _, k := range Kinds() {
 		v.trees[k] = iradix.New[Object]()
