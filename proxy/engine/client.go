@@ -131,7 +131,7 @@ func (l *loop) nextRequest(c *client) {
 	if len(c.in) > 0 {
 		l.feed(c, l.input(&c.sock, 0))
 	}
-	if c.fd >= 0 && c.readable && c.state != stBusy {
+	if c.fd >= 0 && c.readable { // also in a body: what came meanwhile makes no event any more
 		l.later(c.idx, &c.queued)
 	}
 }
