@@ -51,6 +51,8 @@ const (
 	CodeInUse            = "in_use"                 // 409: Refs name what stands in the way
 	CodeAmbiguous        = "ambiguous"              // 409: an address that several backends have; Refs name them
 	CodeNotSafe          = "not_safe"               // 409: the cluster would lose its quorum
+	CodeChanged          = "changed_since"          // 409: of a rollback; Refs name what has changed since
+	CodeCompacted        = "compacted"              // 410: the history does not reach back so far
 	CodeMismatch         = "index_mismatch"         // 412: If-Match or If-None-Match does not hold
 	CodeTooLarge         = "too_large"              // 413: the body is over 1 MiB
 	CodeMediaType        = "unsupported_media_type" // 415: the body is not application/json

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"strconv"
 
 	"github.com/lbnode/lbnode/api"
 )
@@ -10,5 +12,58 @@ import (
 // Txn makes several changes in one log entry, all or none. The pointers of an error begin with the operation.
 func (c *Client) Txn(ctx context.Context, ops []api.TxnOp, w Write) (api.TxnResult, error) {
 	out, _, err := send[api.TxnResult](ctx, c, http.MethodPost, "/txn", api.TxnInput{Ops: ops}, w)
+	return out, err
+}
+
+// HistoryQuery says which changes are meant. The zero value is the newest 100.
+type HistoryQuery struct {
+	Limit  int    // 0 = 100
+	Before uint64 // only those before this index; 0 = all
+	Kind   string // only those of objects of this kind; "" = all
+	ID     string // only those of objects with this id; "" = all
+}
+
+// History returns changes, the newest first.
+func (c *Client) History(ctx context.Context, q HistoryQuery) ([]api.Change, error) {
+	v := url.Values{}
+	if q.Limit > 0 {
+		v.Set("limit", strconv.Itoa(q.Limit))
+	}
+	if q.Before > 0 {
+		v.Set("before", strconv.FormatUint(q.Before, 10))
+	}
+	if q.Kind != "" {
+		v.Set("kind", q.Kind)
+	}
+	if q.ID != "" {
+		v.Set("id", q.ID)
+	}
+	out, _, err := callFor[[]api.Change](ctx, c, Request{Method: http.MethodGet, Path: "/history", Query: v})
+	return out, err
+}
+
+// Change returns the change at a log index.
+func (c *Client) Change(ctx context.Context, index uint64) (api.Change, error) {
+	out, _, err := callFor[api.Change](ctx, c, Request{Method: http.MethodGet, Path: Path("history", strconv.FormatUint(index, 10))})
+	return out, err
+}
+
+// Diff returns what changed after the log index from up to the log index to; to 0 = now.
+func (c *Client) Diff(ctx context.Context, from, to uint64) (api.Diff, error) {
+	q := url.Values{"from": {strconv.FormatUint(from, 10)}}
+	if to > 0 {
+		q.Set("to", strconv.FormatUint(to, 10))
+	}
+	out, _, err := callFor[api.Diff](ctx, c, Request{Method: http.MethodGet, Path: "/history/diff", Query: q})
+	return out, err
+}
+
+// Rollback undoes a change by a new one. Without w.Force it is refused if what it changed has changed since.
+func (c *Client) Rollback(ctx context.Context, index uint64, w Write) (api.RollbackResult, error) {
+	r := Request{Method: http.MethodPost, Path: Path("history", strconv.FormatUint(index, 10), "rollback"), Key: w.Key}
+	if w.Force {
+		r.Query = url.Values{"force": {"true"}}
+	}
+	out, _, err := callFor[api.RollbackResult](ctx, c, r)
 	return out, err
 }

@@ -42,6 +42,9 @@ func TestCollection_requests(t *testing.T) {
 			_, err := c.Txn(ctx, []api.TxnOp{{Op: api.OpDelete, Kind: "backend", ID: "b", Force: true}}, Write{Key: "k"})
 			return err
 		}, `POST /txn {"ops":[{"op":"delete","kind":"backend","id":"b","force":true}]}  k`},
+		{"change", func(c *Client) error { _, err := c.Change(ctx, 7); return err }, "GET /history/7 "},
+		{"diff", func(c *Client) error { _, err := c.Diff(ctx, 3, 0); return err }, "GET /history/diff?from=3 "},
+		{"rollback", func(c *Client) error { _, err := c.Rollback(ctx, 7, Write{Key: "k", Force: true}); return err }, "POST /history/7/rollback?force=true   k"},
 		{"transfer", func(c *Client) error { return c.TransferLeader(ctx, "n", Write{Key: "k"}) }, `POST /cluster/transfer-leader {"to":"n"}  k`},
 	}
 	for _, tt := range tests {
@@ -148,5 +151,17 @@ func TestResponse(t *testing.T) {
 	resp, err = c.Do(t.Context(), get())
 	if err != nil || resp.Index() != 0 || resp.Stale() {
 		t.Errorf("Do = %+v, %v, want no index, not stale", resp, err)
+	}
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, ok(`[{"index":7,"objects":[{"kind":"pool","id":"p","effect":"created","before":null,"after":{"id":"p"}}]}]`))
+	got, err := newClient(t, nil, n.URL).History(t.Context(), HistoryQuery{Limit: 5, Before: 9, Kind: "pool", ID: "p"})
+	if err != nil || len(got) != 1 || got[0].Index != 7 || string(got[0].Objects[0].After) != `{"id":"p"}` {
+		t.Errorf("History = %+v, %v", got, err)
+	}
+	if uri := n.requests()[0].URL.RequestURI(); uri != "/history?before=9&id=p&kind=pool&limit=5" {
+		t.Errorf("it asks for %s", uri)
 	}
 }

@@ -120,7 +120,8 @@ func (h *harness) checkAlways(r reply) {
 		h.t.Errorf("%s: status %d with Content-Type %q, want a problem", r.name, r.status, r.header.Get("Content-Type"))
 	}
 	if strings.Contains(r.body, "null") && !strings.Contains(r.body, `"since":null`) && !strings.Contains(r.body, `"leader":null`) &&
-		!strings.Contains(r.body, `"lag":null`) && !strings.Contains(r.body, "got null") && !strings.Contains(r.name, "openapi") && !strings.Contains(r.body, `_since":null`) {
+		!strings.Contains(r.body, `"lag":null`) && !strings.Contains(r.body, "got null") && !strings.Contains(r.name, "openapi") && !strings.Contains(r.body, `_since":null`) &&
+		!strings.Contains(r.body, `"before":null`) && !strings.Contains(r.body, `"after":null`) {
 		h.t.Errorf("%s: null in the answer: %s", r.name, r.body)
 	}
 }

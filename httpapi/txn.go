@@ -35,7 +35,7 @@ func runTxn(c *call) (answer, error) {
 	if len(errs) > 0 {
 		return answer{}, errs
 	}
-	res, err := c.propose(&b)
+	res, err := c.propose(&b, "")
 	if err != nil {
 		return answer{}, err
 	}
@@ -164,10 +164,11 @@ func (res resource) part(raw json.RawMessage) (json.RawMessage, lists, strictjso
 }
 
 // propose has the operations of a batch done in one command and waits until this node shows their effect.
-func (c *call) propose(b *batch) (state.Result, error) {
+// note says in the history what they are part of.
+func (c *call) propose(b *batch, note string) (state.Result, error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), c.s.cfg.WriteTimeout)
 	defer cancel()
-	cmd := state.Command{Type: state.TypeTxn, RequestID: c.requestID(), Actor: c.actor(), At: c.now(), Ops: b.ops}
+	cmd := state.Command{Type: state.TypeTxn, RequestID: c.requestID(), Actor: c.actor(), At: c.now(), Note: note, Ops: b.ops}
 	res, err := c.s.cfg.Store.Do(ctx, cmd)
 	if err == nil && res.Refusal != nil {
 		err = res.Refusal
