@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -65,5 +67,36 @@ func (c *Client) Rollback(ctx context.Context, index uint64, w Write) (api.Rollb
 		r.Query = url.Values{"force": {"true"}}
 	}
 	out, _, err := callFor[api.RollbackResult](ctx, c, r)
+	return out, err
+}
+
+// ApplyOptions say how a document is to be applied. The zero value changes what it lists.
+type ApplyOptions struct {
+	DryRun bool   // change nothing
+	Prune  bool   // delete what the lists of the document do not name
+	Key    string // Idempotency-Key; "" = a new one
+}
+
+// Apply makes the configuration what a document says, in one change. Lists that are nil are sent as left out.
+func (c *Client) Apply(ctx context.Context, in api.ApplyInput, o ApplyOptions) (api.ApplyResult, error) {
+	var none api.ApplyResult
+	doc := map[string][]json.RawMessage{}
+	for name, list := range map[string][]json.RawMessage{"backends": in.Backends, "pools": in.Pools, "routes": in.Routes, "frontends": in.Frontends} {
+		if list != nil {
+			doc[name] = list
+		}
+	}
+	body, err := json.Marshal(doc)
+	if err != nil {
+		return none, fmt.Errorf("encode request: %w", err)
+	}
+	r := Request{Method: http.MethodPost, Path: "/apply", Query: url.Values{}, Body: body, Key: o.Key}
+	if o.DryRun {
+		r.Query.Set("dry_run", "true")
+	}
+	if o.Prune {
+		r.Query.Set("prune", "true")
+	}
+	out, _, err := callFor[api.ApplyResult](ctx, c, r)
 	return out, err
 }

@@ -45,6 +45,10 @@ func TestCollection_requests(t *testing.T) {
 		{"change", func(c *Client) error { _, err := c.Change(ctx, 7); return err }, "GET /history/7 "},
 		{"diff", func(c *Client) error { _, err := c.Diff(ctx, 3, 0); return err }, "GET /history/diff?from=3 "},
 		{"rollback", func(c *Client) error { _, err := c.Rollback(ctx, 7, Write{Key: "k", Force: true}); return err }, "POST /history/7/rollback?force=true   k"},
+		{"apply", func(c *Client) error {
+			_, err := c.Apply(ctx, api.ApplyInput{Pools: []json.RawMessage{}}, ApplyOptions{DryRun: true, Prune: true, Key: "k"})
+			return err
+		}, `POST /apply?dry_run=true&prune=true {"pools":[]}  k`},
 		{"transfer", func(c *Client) error { return c.TransferLeader(ctx, "n", Write{Key: "k"}) }, `POST /cluster/transfer-leader {"to":"n"}  k`},
 	}
 	for _, tt := range tests {

@@ -43,6 +43,7 @@ func (s *Server) endpoints() []endpoint {
 		{method: http.MethodGet, path: "/nodes", params: []string{paramLimit, paramAfter}, handle: listNodes},
 		{method: http.MethodDelete, path: "/nodes/{id}", params: []string{paramForce}, handle: removeNode},
 		{method: http.MethodPost, path: "/txn", handle: runTxn},
+		{method: http.MethodPost, path: "/apply", params: []string{paramDryRun, paramPrune}, handle: applyDocument},
 		{method: http.MethodGet, path: "/history", params: []string{paramMinIndex, paramLimit, paramBefore, paramKind, paramID}, handle: listHistory},
 		{method: http.MethodGet, path: "/history/diff", params: []string{paramMinIndex, paramFrom, paramTo}, handle: diffHistory},
 		{method: http.MethodGet, path: "/history/{index}", params: []string{paramMinIndex}, handle: getChange},

@@ -26,6 +26,9 @@ func arrange(root *cobra.Command, args []string) []string {
 	var words, flags, rest []string
 	for i := 0; i < len(args); i++ {
 		s := args[i]
+		if s == "-f" && len(words) > 0 && slices.Contains(fileCommands(), words[0]) {
+			s = "--file"
+		}
 		switch {
 		case s == "--":
 			rest = args[i:]
