@@ -83,10 +83,9 @@ func forAll(t *testing.T, f func(t *testing.T, alg state.Algorithm)) {
 	}
 }
 
-// shares checks that picks are spread by weight over the members in want, within 2 %.
+// shares checks that picks are spread by weight over the members in want: within 2 %, which takes many picks.
 func (f *fleet) shares(t *testing.T, p Picker, m upstream.Mode, tried *upstream.Tried, want []int) {
 	t.Helper()
-	const picks = 500_000
 	byUpstream := map[*upstream.Upstream]int{}
 	for k := range picks {
 		byUpstream[p.Pick(uint64(k), m, tried)]++
@@ -100,7 +99,7 @@ func (f *fleet) shares(t *testing.T, p Picker, m upstream.Mode, tried *upstream.
 		n := byUpstream[f.members[i].Upstream]
 		seen += n
 		expected := float64(picks) * float64(f.members[i].Weight) / float64(total)
-		if off := math.Abs(float64(n)-expected) / expected; off > 0.02 {
+		if off := math.Abs(float64(n)-expected) / expected; off > tolerance {
 			t.Errorf("member %d of weight %d got %d picks, want %.0f (%.1f %% off)", i, f.members[i].Weight, n, expected, 100*off)
 		}
 	}
@@ -302,7 +301,7 @@ func TestLeastConnections_picksLeast(t *testing.T) {
 
 func TestLeastConnections_evensOut(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{3, 1000} {
+	for _, n := range []int{3, 300} {
 		f := newFleet(t, slices.Repeat([]int{1}, n)...)
 		p := New(state.LeastConnections, f.members)
 		for range 20 * n {

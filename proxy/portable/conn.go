@@ -72,6 +72,25 @@ func (c *countedConn) CloseWrite() error {
 type strictConn struct {
 	net.Conn
 	reader *http1.Reader
+	hurry  *atomic.Bool // set when connections are cut off: Close must not linger
+	closed atomic.Bool
+}
+
+const (
+	// lingerTime and lingerBytes bound what a refused client may still send before its connection is closed.
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 256 << 10
+)
+
+// Close closes the connection. If a request was refused, what its client still sends is read for a moment
+// first: closing with unread bytes resets the connection, and the client would lose the answer that says why.
+func (c *strictConn) Close() error {
+	if c.reader.Refused() != http1.OK && !c.hurry.Load() && c.closed.CompareAndSwap(false, true) {
+		if c.CloseWrite() == nil && c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes) // whatever ends it, the connection is done
+		}
+	}
+	return c.Conn.Close()
 }
 
 // Read reads cleared bytes. After a refused request the reader says that the stream has ended, which net/http
@@ -98,7 +117,7 @@ func (c *strictConn) CloseWrite() error {
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()
 	}
-	return c.Close()
+	return c.Conn.Close()
 }
 
 // strictTLSConn is a strictConn over TLS. net/http takes the connection state from here.

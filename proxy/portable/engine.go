@@ -40,6 +40,7 @@ type Engine struct {
 	server   *http.Server
 	cancel   context.CancelFunc // of the base context of all requests
 	draining atomic.Bool
+	hurry    atomic.Bool    // connections are cut off
 	handed   *handed        // connections that another engine accepted
 	active   atomic.Int64   // requests and tunnels
 	wake     chan struct{}  // cap 1; written when active falls to 0 while draining
@@ -227,6 +228,7 @@ func (e *Engine) stop(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
+	e.hurry.Store(true)
 	_ = e.server.Close() // the listeners, which it would complain about, are closed
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutOff)
 	defer cancel()

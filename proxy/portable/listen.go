@@ -34,7 +34,7 @@ func (e *Engine) strict(c net.Conn) (net.Conn, error) {
 		c.Close()
 		return nil, err
 	}
-	return &strictConn{Conn: c, reader: r}, nil
+	return &strictConn{Conn: c, reader: r, hurry: &e.hurry}, nil
 }
 
 // tlsListener does handshakes before it hands connections over, each on a goroutine of its own, because
@@ -99,7 +99,7 @@ func (t *tlsListener) handshake(raw *countedConn) {
 			c.Close()
 			return
 		}
-		out = &strictTLSConn{strictConn{c, r}, c}
+		out = &strictTLSConn{strictConn{Conn: c, reader: r, hurry: &t.e.hurry}, c}
 	}
 	select {
 	case t.ready <- out:

@@ -66,10 +66,10 @@ func (e *Engine) ServeConn(c net.Conn, ahead []byte) {
 		return
 	}
 	if isTLS {
-		e.give(&strictTLSConn{strictConn{c, r}, secure})
+		e.give(&strictTLSConn{strictConn{Conn: c, reader: r, hurry: &e.hurry}, secure})
 		return
 	}
-	e.give(&strictConn{Conn: c, reader: r})
+	e.give(&strictConn{Conn: c, reader: r, hurry: &e.hurry})
 }
 
 func (e *Engine) give(c net.Conn) {

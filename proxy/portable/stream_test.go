@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -350,7 +351,7 @@ func TestWebSocket(t *testing.T) {
 	t.Cleanup(tlsBackend.Close)
 	b := simple(t, wsEcho(t))
 	b.Put(state.KindPool, `{"id":"tls","tls":{"skip_verify":true}}`)
-	b.backend("t", tlsBackend.URL, "tls").route(`{"id":"t","backend_pool":"tls","match":{"path":"/tls"},"timeouts":{"total":"50ms"}}`).apply()
+	b.backend("t", tlsBackend.URL, "tls").route(`{"id":"t","backend_pool":"tls","match":{"path":"/tls"},"timeouts":{"total":"1s"}}`).apply()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for backend, url := range map[string]string{"a": b.url("/"), "t": b.tlsURL("/tls")} {
@@ -358,8 +359,9 @@ func TestWebSocket(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", url, err)
 		}
-		for i := range 50 {
-			msg := strings.Repeat(fmt.Sprint(i, " "), i*50)
+		// For longer than the route's total timeout, from which tunnels are exempt.
+		for i, start := 0, time.Now(); i < 50 || time.Since(start) < 1100*time.Millisecond; i++ {
+			msg := strings.Repeat(fmt.Sprint(i, " "), i%50*50)
 			if err := c.Write(ctx, websocket.MessageText, []byte(msg)); err != nil {
 				t.Fatal(err)
 			}
