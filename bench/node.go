@@ -14,7 +14,7 @@ import (
 
 const (
 	nodeUp      = 30 * time.Second // for a node to lead its cluster of one
-	nodeSetUp   = 4 * time.Minute  // for its largest configuration
+	nodeSetUp   = 10 * time.Minute // for its largest configuration
 	nodeWorkers = 64               // writes under way at once: Raft commits them together
 )
 

@@ -164,8 +164,19 @@ func TestParseFlags(t *testing.T) {
 		t.Errorf("workloads (-want +got):\n%s", diff)
 	}
 	for _, args := range [][]string{
-		{"-rounds", "-1"}, {"-rounds", "101"}, {"-time", "1ms"}, {"-time", "2m"}, {"-warm", "-1s"}, {"-peers", ""}, {"-peers", "traefik"},
-		{"-proxy-cpus", "x"}, {"-load-cpus", "-1"}, {"-load-cpus", "0"}, {"-only", "("}, {"word"}, {"-nonsense"},
+		{"-rounds", "-1"},
+		{"-rounds", "101"},
+		{"-time", "1ms"},
+		{"-time", "2m"},
+		{"-warm", "-1s"},
+		{"-peers", ""},
+		{"-peers", "traefik"},
+		{"-proxy-cpus", "x"},
+		{"-load-cpus", "-1"},
+		{"-load-cpus", "0"},
+		{"-only", "("},
+		{"word"},
+		{"-nonsense"},
 	} {
 		if _, err := parseFlags(args, t.Output()); err == nil {
 			t.Errorf("parseFlags(%q) succeeds, want an error", args)

@@ -34,9 +34,11 @@ type running struct {
 func peers(cfg Config) []peer {
 	node := func(engine string) func(s site) ([]string, error) {
 		return func(s site) ([]string, error) {
-			return []string{cfg.Node, "--name", "bench", "--data-dir", filepath.Join(s.Dir, "data"), "--engine", engine,
+			return []string{
+				cfg.Node, "--name", "bench", "--data-dir", filepath.Join(s.Dir, "data"), "--engine", engine,
 				"--proxy-addr", local(s.HTTP), "--proxy-tls-addr", local(s.HTTPS), "--tls-cert-file", s.Cert, "--tls-key-file", s.Key,
-				"--api-addr", local(s.API), "--cluster-addr", local(s.Node)}, nil
+				"--api-addr", local(s.API), "--cluster-addr", local(s.Node),
+			}, nil
 		}
 	}
 	return []peer{

@@ -158,8 +158,12 @@ func TestPromise_onlyOne(t *testing.T) {
 		after  time.Duration
 		want   string
 	}{
-		{"a", 0, ""}, {"b", time.Second, "a"}, {"a", 2 * time.Second, ""},
-		{"b", promiseTTL, "a"}, {"b", 2*time.Second + promiseTTL, ""}, {"a", 3*time.Second + promiseTTL, "b"},
+		{"a", 0, ""},
+		{"b", time.Second, "a"},
+		{"a", 2 * time.Second, ""},
+		{"b", promiseTTL, "a"},
+		{"b", 2*time.Second + promiseTTL, ""},
+		{"a", 3*time.Second + promiseTTL, "b"},
 	} {
 		if got := p.give(tc.former, now.Add(tc.after)); got != tc.want {
 			t.Errorf("%d: give(%s) after %v = %q, want %q", i, tc.former, tc.after, got, tc.want)

@@ -77,7 +77,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // recovered answers for a handler that panicked. The process goes on: one bad request must not stop a node.
 func (s *Server) recovered(rec *recorder, r *http.Request, p any) {
-	if p == http.ErrAbortHandler { //nolint:errorlint // by contract the very value
+	if p == http.ErrAbortHandler { // by contract the very value
 		panic(p)
 	}
 	s.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, "bug: api handler panicked", slog.Any("panic", p), slog.String("method", r.Method),

@@ -37,7 +37,6 @@ type client struct {
 	sock
 	state  clientState
 	used   bool // a request has come
-	gentle bool // with stClosing: linger, as there may be unread input
 	queued bool // stands in loop.again
 	seen   int  // bytes of an incomplete head without a line end
 	peer   netip.Addr

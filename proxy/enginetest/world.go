@@ -33,12 +33,11 @@ const (
 
 // world is an engine with backends.
 type world struct {
-	t      testing.TB
-	p      *proxy.Proxy
-	e      proxy.Engine
-	addr   string
-	views  *viewtest.Builder
-	routes string
+	t     testing.TB
+	p     *proxy.Proxy
+	e     proxy.Engine
+	addr  string
+	views *viewtest.Builder
 }
 
 // newWorld starts an engine before the backends. route is the rest of the route's document, beginning with a comma.
