@@ -274,7 +274,7 @@ func TestConfig_validate(t *testing.T) {
 		{"expect alone", "BootstrapExpect is 3", func(c *Config) { c.BootstrapExpect = 3 }},
 		{"negative expect", "BootstrapExpect is -1", func(c *Config) { c.BootstrapExpect = -1 }},
 		{"lone non-voter", "non-voter", func(c *Config) { c.NonVoter = true }},
-		{"lease over heartbeat", "Lease is 1s", func(c *Config) { c.Timing.Lease = time.Second }},
+		{"lease over heartbeat", "Lease is 1m0s", func(c *Config) { c.Timing.Lease = time.Minute }},
 		{"election under heartbeat", "Election is 100ms", func(c *Config) { c.Timing.Election = 100 * time.Millisecond }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

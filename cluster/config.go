@@ -43,6 +43,12 @@ type Config struct {
 
 	SnapshotThreshold uint64 // log entries between snapshots; 0 = 8192
 	TrailingLogs      uint64 // log entries kept behind a snapshot; 0 = 10240
+
+	// frozenAddrs keeps Raft's configuration from following members that move; they
+	// are found all the same. For tests under the race detector: raft v1.7.3 changes
+	// a peer's entry with a lock that its replication does not take to read the
+	// peer's id, which the change leaves as it is.
+	frozenAddrs bool
 }
 
 // Timing holds every delay of the package. A zero field takes its default from

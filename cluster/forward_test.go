@@ -30,7 +30,7 @@ func TestPropose_leaderNeverAnswers(t *testing.T) {
 	select {
 	case err := <-done:
 		wantError(t, err, ErrOutcomeUnknown)
-	case <-time.After(5 * time.Second): // ApplyTimeout is 10 s
+	case <-time.After(slowdown * 5 * time.Second): // ApplyTimeout is twice that
 		t.Fatal("the request still waits for a node that does not lead any more")
 	}
 	rest[0].propose("next")

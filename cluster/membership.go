@@ -43,8 +43,8 @@ func (n *Node) reconcileOnce(ctx context.Context) error {
 	prev := n.store.conf.Load()
 	servers := n.servers()
 	for _, s := range servers {
-		addr, claimed := n.book.claimed(string(s.ID))
-		if !claimed || addr == string(s.Address) || taken(servers, addr) != "" {
+		addr, moved := n.moved(s)
+		if !moved || taken(servers, addr) != "" {
 			continue
 		}
 		n.log.Info("member has moved", "node", string(s.ID), "from", string(s.Address), "to", addr)
@@ -69,11 +69,17 @@ func (n *Node) reconcileOnce(ctx context.Context) error {
 // needsChange is reconcileOnce's look before it takes the lock.
 func (n *Node) needsChange() bool {
 	for _, s := range n.servers() {
-		if addr, ok := n.book.claimed(string(s.ID)); ok && addr != string(s.Address) || n.deservesVote(s) {
+		if _, moved := n.moved(s); moved || n.deservesVote(s) {
 			return true
 		}
 	}
 	return false
+}
+
+// moved reports whether a member says that it is elsewhere than configured.
+func (n *Node) moved(s raft.Server) (addr string, moved bool) {
+	addr, claimed := n.book.claimed(string(s.ID))
+	return addr, claimed && addr != string(s.Address) && !n.cfg.frozenAddrs
 }
 
 // deservesVote reports whether a non-voter wants to vote, has answered for long
