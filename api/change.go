@@ -105,10 +105,3 @@ type ApplyResult struct {
 	Objects []ObjectChange `json:"objects"` // what changes, or would; without the unchanged ones
 	Kept    []string       `json:"kept"`    // pools not listed that stay because backends still drain in them, as kind/id
 }
-
-// The values of ?consistency.
-const (
-	ConsistencyStale        = "stale"        // what the node has
-	ConsistencyLeader       = "leader"       // as the leader has it
-	ConsistencyLinearizable = "linearizable" // every write that was answered before is in it
-)
