@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
+
+// openLimit is how long it may take to open all idle connections and to hold them.
+const openLimit = 4 * time.Minute
 
 // idleSample is what idle connections cost a proxy.
 type idleSample struct {
@@ -15,7 +19,7 @@ type idleSample struct {
 // measureIdle opens many connections to each peer, one after the other and freshly started, lets each have one
 // answer, and looks at the proxy's memory before and after.
 func (l *lab) measureIdle(ctx context.Context, res *results) error {
-	res.conns = min(l.cfg.idleConns(), (l.files-1000)/2)
+	res.conns = min(l.cfg.idleConns(), l.files-1000) / openers * openers
 	if res.conns < l.cfg.idleConns() {
 		l.skip("idle connections beyond %s: the limit of open files is %s", thousands(res.conns), thousands(l.files))
 	}
@@ -59,24 +63,68 @@ func (l *lab) measureIdleOf(ctx context.Context, p present, tls bool, conns int)
 	if err != nil {
 		return idleSample{}, err
 	}
+	w.Conns = conns / openers
 	var after int64
-	w.Conns = conns
-	args := append(loadArgs(w, r.site, 0, 0), "-i")
-	o, err := l.generate(ctx, args, 3*time.Minute, func() error {
+	outcomes, err := l.holdOpen(ctx, append(loadArgs(w, r.site, 0, 0), "-i"), func(ctx context.Context) (err error) {
 		select { // what is only garbage of the handshakes gets a chance to go
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(l.cfg.Time * 2):
 		}
-		var err error
 		after, err = r.proc.memory(pids)
 		return err
 	})
 	if err != nil {
 		return idleSample{}, err
 	}
-	if o.N < conns || o.Errors > 0 {
-		return idleSample{}, fmt.Errorf("%s of %s connections are open, %d answers were wrong%s", thousands(o.N), thousands(conns), o.Errors, lastStatus(o.Wrong))
+	for _, o := range outcomes {
+		if o.N < w.Conns || o.Errors > 0 {
+			return idleSample{}, fmt.Errorf("%s of %s connections are open, %d answers were wrong%s", thousands(o.N), thousands(w.Conns), o.Errors, lastStatus(o.Wrong))
+		}
 	}
-	return idleSample{PerConn: float64(after-before) / float64(conns), Total: after}, nil
+	return idleSample{PerConn: float64(after-before) / float64(w.Conns*openers), Total: after}, nil
+}
+
+// openers is how many generators open connections at once: one alone would wait for each handshake.
+const openers = 8
+
+// holdOpen runs several generators with the same arguments and calls look while all of them hold their connections.
+func (l *lab) holdOpen(ctx context.Context, args []string, look func(context.Context) error) ([]outcome, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	outcomes := make([]outcome, openers)
+	held := make(chan struct{}, openers)
+	looked := make(chan struct{})
+	var generators sync.WaitGroup
+	for i := range outcomes {
+		generators.Go(func() {
+			var err error
+			outcomes[i], err = l.generate(ctx, args, openLimit, func() error {
+				held <- struct{}{}
+				select {
+				case <-looked:
+					return nil
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			})
+			if err != nil {
+				cancel(err) // the first one is kept
+			}
+		})
+	}
+	for range openers {
+		select {
+		case <-held:
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() == nil {
+		if err := look(ctx); err != nil {
+			cancel(err)
+		}
+	}
+	close(looked)
+	generators.Wait()
+	return outcomes, context.Cause(ctx)
 }

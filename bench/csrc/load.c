@@ -246,13 +246,16 @@ static long phase(double seconds, double start) {
   }
 }
 
-/* touch gets one answer on each connection, one after the other. */
-static void touch(void) {
+/* open_idle gets one answer on each connection as soon as it is open: proxies give up on clients that never ask. */
+static void open_idle(void) {
   for (int i = 0; i < opt.conns; i++) {
-    double limit = now() + GRACE;
-    fire(next_idle(), now());
+    double limit = now() + 5 * GRACE;
+    open_conn(&conns[i]);
+    fire(&conns[i], now());
     while (in_flight && now() < limit)
       poll_once(GRACE);
+    errors += in_flight;
+    in_flight = 0;
   }
 }
 
@@ -315,12 +318,12 @@ int main(int argc, char **argv) {
   ep = epoll_create1(0);
   conns = calloc(opt.conns, sizeof *conns);
   queue = malloc(opt.conns * sizeof *queue);
-  for (int i = 0; i < opt.conns; i++) {
+  for (int i = 0; i < opt.conns && !opt.idle; i++) {
     open_conn(&conns[i]);
     queue[queue_len++] = &conns[i];
   }
   if (opt.idle)
-    touch();
+    open_idle();
   else if (opt.warm > 0)
     phase(opt.warm, now());
   long warm_errors = errors;
