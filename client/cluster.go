@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
+	"time"
 
 	"github.com/lbnode/lbnode/api"
 )
@@ -22,6 +24,18 @@ func (c *Client) Disable(ctx context.Context, ref string, w Write) (api.Backend,
 
 func (c *Client) switchBackend(ctx context.Context, ref, verb string, w Write) (api.Backend, error) {
 	out, _, err := callFor[api.Backend](ctx, c, Request{Method: http.MethodPost, Path: Path("backends", ref, verb), IfMatch: w.IfMatch, Key: w.Key})
+	return out, err
+}
+
+// Wait asks how far the nodes have followed a change of a backend: level is api.WaitApplied or api.WaitIdle,
+// index that of the change, or 0 for what the asked node has. It returns once that is reached or the timeout
+// has passed, which must be below the client's own; see Reached for which of both.
+func (c *Client) Wait(ctx context.Context, ref, level string, index uint64, timeout time.Duration) (api.WaitResult, error) {
+	q := url.Values{"wait": {level}, "timeout": {timeout.String()}}
+	if index > 0 {
+		q.Set("index", strconv.FormatUint(index, 10))
+	}
+	out, _, err := callFor[api.WaitResult](ctx, c, Request{Method: http.MethodGet, Path: Path("backends", ref, "wait"), Query: q})
 	return out, err
 }
 

@@ -18,6 +18,7 @@ type Config struct {
 	Cluster Cluster
 	Stats   Stats
 	Runtime Runtime
+	Drain   Drain
 	Ready   Ready
 	Metrics http.Handler // GET /metrics
 
@@ -52,6 +53,7 @@ func (c Config) Validate() error {
 	need(c.Cluster != nil, "Cluster")
 	need(c.Stats != nil, "Stats")
 	need(c.Runtime != nil, "Runtime")
+	need(c.Drain != nil, "Drain")
 	need(c.Ready != nil, "Ready")
 	need(c.Metrics != nil, "Metrics")
 	need(c.Logger != nil, "Logger")

@@ -35,8 +35,9 @@ const (
 func (s *Server) endpoints() []endpoint {
 	all := []endpoint{
 		{method: http.MethodGet, path: "/backends/health", params: []string{paramMinIndex, paramVerbose, paramPool}, handle: backendsHealth},
-		{method: http.MethodPost, path: "/backends/{id}/enable", handle: setAdmin(state.AdminReady)},
-		{method: http.MethodPost, path: "/backends/{id}/disable", handle: setAdmin(state.AdminStopped)},
+		{method: http.MethodPost, path: "/backends/{id}/enable", params: []string{paramWait, paramTimeout}, handle: waiting(setAdmin(state.AdminReady), api.WaitCommitted, api.WaitApplied)},
+		{method: http.MethodPost, path: "/backends/{id}/disable", params: []string{paramWait, paramTimeout}, handle: waiting(setAdmin(state.AdminStopped), api.WaitCommitted, api.WaitApplied, api.WaitIdle)},
+		{method: http.MethodGet, path: "/backends/{id}/wait", params: []string{paramWait, paramTimeout, paramIndex}, handle: getWait},
 		{method: http.MethodGet, path: "/stats", params: []string{paramScope}, handle: getStats},
 		{method: http.MethodGet, path: "/cluster", params: []string{paramMinIndex}, handle: getCluster},
 		{method: http.MethodPost, path: "/cluster/transfer-leader", handle: transferLeader},
@@ -57,13 +58,17 @@ func (s *Server) endpoints() []endpoint {
 		res := resourceOf(k)
 		one := res.path + "/{id}"
 		list := append([]string{paramMinIndex, paramLimit, paramAfter}, res.filters...)
-		all = append(all,
+		remove := endpoint{method: http.MethodDelete, path: one, params: []string{paramForce}, handle: res.remove}
+		if k == state.KindBackend {
+			remove.params = append(remove.params, paramWait, paramTimeout)
+			remove.handle = waiting(res.remove, api.WaitCommitted, api.WaitApplied, api.WaitIdle)
+		}
+		all = append(all, remove,
 			endpoint{method: http.MethodGet, path: res.path, params: list, handle: res.list},
 			endpoint{method: http.MethodPost, path: res.path, handle: res.create},
 			endpoint{method: http.MethodGet, path: one, params: []string{paramMinIndex}, handle: res.get},
 			endpoint{method: http.MethodPut, path: one, handle: res.put},
 			endpoint{method: http.MethodPatch, path: one, handle: res.patch},
-			endpoint{method: http.MethodDelete, path: one, params: []string{paramForce}, handle: res.remove},
 		)
 	}
 	return all

@@ -207,7 +207,7 @@ func TestBackend_enableDisable(t *testing.T) {
 		}
 	}
 	h.do(http.MethodPost, "/backends/users-v1/disable", `{"wait":"idle"}`).problem(http.StatusBadRequest, api.CodeInvalid)
-	h.do(http.MethodPost, "/backends/users-v1/disable?wait=idle", "").problem(http.StatusBadRequest, api.CodeInvalid)
+	h.do(http.MethodPost, "/backends/users-v1/disable?hold=idle", "").problem(http.StatusBadRequest, api.CodeInvalid)
 	h.do(http.MethodPost, "/backends/nope/enable", "").problem(http.StatusNotFound, api.CodeNotFound)
 	h.do(http.MethodPost, "/backends/users-v1/disable", "", `If-Match: "99"`).problem(http.StatusPreconditionFailed, api.CodeMismatch)
 	if got := h.backend("users-v1"); got.AdminState != "ready" {

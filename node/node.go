@@ -118,6 +118,7 @@ func (n *Node) buildProxy() (err error) {
 		return err
 	}
 	n.cleanup.push(func() error { n.proxy.Close(); return nil })
+	n.cluster.Handle(drainMethod, n.serveDrain)
 	ecfg := portable.Config{
 		Proxy: n.proxy, Addrs: n.cfg.ProxyAddrs, TLSAddrs: n.cfg.ProxyTLSAddrs, Limits: portable.DefaultLimits(), Logger: n.log,
 	}
@@ -267,6 +268,7 @@ func (n *Node) buildAPI() error {
 	cfg := httpapi.DefaultConfig()
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster, new(atomic.Bool)}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
+	cfg.Drain = apiDrain{n}
 	cfg.Metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 	handler, err := httpapi.New(cfg)
 	if err != nil {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -121,10 +123,13 @@ func (a *app) temporary(err error) bool {
 	return errors.Is(err, client.ErrUnreachable) || errors.Is(err, client.ErrNoLeader)
 }
 
+// waitRound is how long a node may hold one question: short enough for progress to be live.
+const waitRound = time.Second
+
 // reached says what is missing for a backend's goal; "" = nothing.
 func (a *app) reached(ctx context.Context, n *noun, g goal, t target) (missing string, err error) {
-	if g == goalApplied {
-		return a.notApplied(ctx, t.index)
+	if g == goalApplied || g == goalIdle {
+		return a.confirmed(ctx, n, g, t)
 	}
 	resp, err := a.get(ctx, client.Path(n.path, t.id), nil)
 	if g == goalRemoved && errors.Is(err, client.ErrNotFound) {
@@ -137,8 +142,8 @@ func (a *app) reached(ctx context.Context, n *noun, g goal, t target) (missing s
 	if err != nil {
 		return "", err
 	}
-	if wanted := wantedState(g); !slices.Contains(wanted, b.AdminState) {
-		return "", fmt.Errorf("backend %s is now %s: somebody else changed its admin_state", b.ID, b.AdminState)
+	if err := undone(g, b); err != nil {
+		return "", err
 	}
 	if g == goalReady {
 		if b.NodeState == string(goalReady) {
@@ -146,13 +151,43 @@ func (a *app) reached(ctx context.Context, n *noun, g goal, t target) (missing s
 		}
 		return fmt.Sprintf("%s, %s", b.NodeState, firstOf(b.VerdictText, "no verdict yet")), nil
 	}
-	switch {
-	case g == goalIdle && b.Drained:
-		return "", nil
-	case b.InFlight > 0:
+	if b.InFlight > 0 {
 		return count(int(b.InFlight), "request") + " in flight", nil
 	}
 	return "nothing in flight, not yet confirmed by every node", nil
+}
+
+// confirmed asks the nodes themselves, for up to waitRound.
+func (a *app) confirmed(ctx context.Context, n *noun, g goal, t target) (missing string, err error) {
+	q := url.Values{"wait": {string(g)}, "index": {strconv.FormatUint(t.index, 10)}, "timeout": {waitRound.String()}}
+	resp, err := a.get(ctx, client.Path(n.path, t.id, "wait"), q)
+	if err != nil {
+		return "", err
+	}
+	w, err := client.Decode[api.WaitResult](resp)
+	if err != nil {
+		return "", err
+	}
+	if w.Backend != nil && g == goalIdle {
+		if err := undone(g, *w.Backend); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case w.Reached:
+		return "", nil
+	case g == goalIdle && w.InFlight > 0:
+		return count(int(w.InFlight), "request") + " in flight", nil
+	}
+	return "not yet confirmed by " + strings.Join(w.Unconfirmed, ", "), nil
+}
+
+// undone says that what is waited for will not come: the operator's wish is another one by now.
+func undone(g goal, b api.Backend) error {
+	if slices.Contains(wantedState(g), b.AdminState) {
+		return nil
+	}
+	return fmt.Errorf("backend %s is now %s: somebody else changed its admin_state", b.ID, b.AdminState)
 }
 
 func wantedState(g goal) []string {
@@ -163,28 +198,6 @@ func wantedState(g goal) []string {
 		return []string{"stopped", "decommissioned"}
 	}
 	return []string{"decommissioned"}
-}
-
-// notApplied names the live nodes that have not applied an index.
-func (a *app) notApplied(ctx context.Context, index uint64) (string, error) {
-	resp, err := a.get(ctx, "/nodes", nil)
-	if err != nil {
-		return "", err
-	}
-	nodes, err := client.Decode[[]api.Node](resp)
-	if err != nil {
-		return "", err
-	}
-	var behind []string
-	for _, n := range nodes {
-		if n.Status == "alive" && n.AppliedIndex < index {
-			behind = append(behind, n.ID)
-		}
-	}
-	if len(behind) == 0 {
-		return "", nil
-	}
-	return "not yet on " + strings.Join(behind, ", "), nil
 }
 
 func reachedText(g goal) string {

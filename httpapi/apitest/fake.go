@@ -141,6 +141,7 @@ func NewConfig(s *Store, f *Fake) httpapi.Config {
 	cfg := httpapi.DefaultConfig()
 	cfg.NodeID, cfg.Version = "n1", "test"
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = s, f, f, f, f.Ready
+	cfg.Drain = drain{s, f}
 	cfg.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = w.Write([]byte("lb_up 1\n"))

@@ -1,0 +1,108 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lbnode/lbnode/api"
+	"github.com/lbnode/lbnode/cluster"
+	"github.com/lbnode/lbnode/cluster/transport"
+	"github.com/lbnode/lbnode/httpapi"
+)
+
+var _ httpapi.Drain = apiDrain{}
+
+const (
+	drainMethod   = "drain"
+	drainTimeout  = time.Second            // for one member's answer
+	drainPauseMin = 2 * time.Millisecond   // between the first two looks
+	drainPauseMax = 100 * time.Millisecond // between later ones
+)
+
+// drainAnswer is how far a node's data path is.
+type drainAnswer struct {
+	Applied  uint64 `json:"applied"`
+	InFlight int64  `json:"in_flight"`
+}
+
+// serveDrain answers another node's question about a backend. The index is read first: what is in flight
+// after that began before the index was in force, or after a later change.
+func (n *Node) serveDrain(_ context.Context, _ transport.Peer, id []byte) ([]byte, error) {
+	set := n.proxy.Set()
+	a := drainAnswer{Applied: set.Applied()}
+	a.InFlight = set.InFlight(string(id))
+	return json.Marshal(a)
+}
+
+// apiDrain asks the members until all are where they should be.
+type apiDrain struct{ n *Node }
+
+// Await implements httpapi.Drain.
+func (d apiDrain) Await(ctx context.Context, backendID string, index uint64, level string) httpapi.DrainStatus {
+	st := d.look(context.WithoutCancel(ctx), backendID, index, level) // also for a wait of no time there is an answer
+	for pause := drainPauseMin; !st.Reached; pause = min(2*pause, drainPauseMax) {
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return st
+		}
+		next := d.look(ctx, backendID, index, level)
+		if ctx.Err() != nil && !next.Reached {
+			return st // whoever was being asked had no time to answer
+		}
+		st = next
+	}
+	return st
+}
+
+// look asks every member once.
+func (d apiDrain) look(ctx context.Context, backendID string, index uint64, level string) httpapi.DrainStatus {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	var (
+		mu    sync.Mutex
+		st    httpapi.DrainStatus
+		asked sync.WaitGroup
+	)
+	for _, m := range d.n.cluster.Members() {
+		switch m.Status {
+		case "left":
+			continue
+		case "dead":
+			mu.Lock()
+			st.Dead = append(st.Dead, m.ID)
+			mu.Unlock()
+			continue
+		}
+		asked.Go(func() {
+			a, err := d.ask(ctx, m, backendID)
+			mu.Lock()
+			defer mu.Unlock()
+			st.InFlight += a.InFlight
+			if err == nil && a.Applied >= index && (level != api.WaitIdle || a.InFlight == 0) {
+				st.Confirmed = append(st.Confirmed, m.ID)
+			} else {
+				st.Unconfirmed = append(st.Unconfirmed, m.ID)
+			}
+		})
+	}
+	asked.Wait()
+	for _, ids := range [][]string{st.Confirmed, st.Unconfirmed, st.Dead} {
+		slices.Sort(ids)
+	}
+	st.Reached = len(st.Unconfirmed) == 0 && len(st.Confirmed) > 0
+	return st
+}
+
+func (d apiDrain) ask(ctx context.Context, m cluster.Member, backendID string) (a drainAnswer, err error) {
+	b, err := d.n.cluster.Call(ctx, m.ID, drainMethod, []byte(backendID))
+	if err == nil {
+		err = json.Unmarshal(b, &a)
+	}
+	return a, err
+}
