@@ -197,9 +197,16 @@ func TestMemberStatus(t *testing.T) {
 		live, met bool
 		want      string
 	}{
-		{gossip.Alive, true, true, "alive"}, {gossip.Dead, true, true, "alive"}, {"", true, true, "alive"}, {gossip.Left, true, true, "alive"},
-		{gossip.Alive, false, true, "suspect"}, {gossip.Alive, false, false, "alive"}, {gossip.Suspect, false, true, "suspect"},
-		{gossip.Dead, false, true, "dead"}, {gossip.Left, false, true, "left"}, {"", false, false, "dead"},
+		{gossip.Alive, true, true, "alive"},
+		{gossip.Dead, true, true, "alive"},
+		{"", true, true, "alive"},
+		{gossip.Left, true, true, "alive"},
+		{gossip.Alive, false, true, "suspect"},
+		{gossip.Alive, false, false, "alive"},
+		{gossip.Suspect, false, true, "suspect"},
+		{gossip.Dead, false, true, "dead"},
+		{gossip.Left, false, true, "left"},
+		{"", false, false, "dead"},
 	} {
 		if got := memberStatus(tc.heard, tc.live, tc.met); got != tc.want {
 			t.Errorf("memberStatus(%q, %v, %v) = %q, want %q", tc.heard, tc.live, tc.met, got, tc.want)

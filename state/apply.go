@@ -20,8 +20,10 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 			next := *v
 			next.Index, next.Term = index, term
 			if k.Fingerprint != fingerprint {
-				return &next, Result{Index: index, Refusal: &Refusal{Code: CodeReused,
-					Message: "this request id was used for a different request; use a new one"}}
+				return &next, Result{Index: index, Refusal: &Refusal{
+					Code:    CodeReused,
+					Message: "this request id was used for a different request; use a new one",
+				}}
 			}
 			return &next, k.Result
 		}
@@ -267,8 +269,10 @@ func (a *applier) delete(op Op, old Object) (OpResult, *Refusal) {
 		return a.decommission(old.(*Backend))
 	case op.Kind == KindPool:
 		if refs := a.poolRefs(op.ID); len(refs) > 0 && !op.Force {
-			return res, &Refusal{Code: CodeInUse, Refs: refs,
-				Message: fmt.Sprintf("pool %q is used by %s; change or delete them first, or force", op.ID, nameSome(refs))}
+			return res, &Refusal{
+				Code: CodeInUse, Refs: refs,
+				Message: fmt.Sprintf("pool %q is used by %s; change or delete them first, or force", op.ID, nameSome(refs)),
+			}
 		}
 		for _, id := range a.t.poolMembers(op.ID) {
 			a.remove(KindBackend, id)

@@ -59,23 +59,35 @@ func TestApply_operations(t *testing.T) {
 		{name: "delete nothing", op: []string{`delete backend a`}, want: "not_found"},
 		{name: "delete nothing by force", op: []string{`delete! backend a`}, want: "not_found"},
 		{name: "delete a route", given: []string{route}, op: []string{`delete route r`}, want: "deleted route r@2"},
-		{name: "delete a pool in use", given: []string{route, `put backend b {"id":"b","address":"h:1","pool":"p"}`}, op: []string{`delete pool p`},
-			want: "in_use", refs: "route/r backend/b"},
-		{name: "delete a pool in use by force", given: []string{route, `put backend b {"id":"b","address":"h:1","pool":"p"}`}, op: []string{`delete! pool p`},
-			want: "deleted pool p@3"},
+		{
+			name: "delete a pool in use", given: []string{route, `put backend b {"id":"b","address":"h:1","pool":"p"}`}, op: []string{`delete pool p`},
+			want: "in_use", refs: "route/r backend/b",
+		},
+		{
+			name: "delete a pool in use by force", given: []string{route, `put backend b {"id":"b","address":"h:1","pool":"p"}`}, op: []string{`delete! pool p`},
+			want: "deleted pool p@3",
+		},
 		{name: "delete an unused pool", given: []string{`put pool p {"id":"p"}`}, op: []string{`delete pool p`}, want: "deleted pool p@2"},
 
 		{name: "frontend", op: []string{`put frontend f {"id":"f","hosts":["a.example","*.b.example"],"key":"k","secret":"s"}`}, want: "created frontend f@1"},
-		{name: "frontend with another's host", given: []string{`put frontend f {"id":"f","hosts":["a.example"],"key":"k"}`},
-			op: []string{`put frontend g {"id":"g","hosts":["b.example","A.Example"]}`}, want: "in_use", errs: "/hosts/0", refs: "frontend/f"},
-		{name: "frontend with another's key", given: []string{`put frontend f {"id":"f","key":"k"}`},
-			op: []string{`put frontend g {"id":"g","key":"k"}`}, want: "in_use", errs: "/key", refs: "frontend/f"},
-		{name: "frontend with its own host and key", given: []string{`put frontend f {"id":"f","hosts":["a.example"],"key":"k"}`},
-			op: []string{`patch frontend f {"hosts":["a.example","c.example"]}`}, want: "updated frontend f@2"},
+		{
+			name: "frontend with another's host", given: []string{`put frontend f {"id":"f","hosts":["a.example"],"key":"k"}`},
+			op: []string{`put frontend g {"id":"g","hosts":["b.example","A.Example"]}`}, want: "in_use", errs: "/hosts/0", refs: "frontend/f",
+		},
+		{
+			name: "frontend with another's key", given: []string{`put frontend f {"id":"f","key":"k"}`},
+			op: []string{`put frontend g {"id":"g","key":"k"}`}, want: "in_use", errs: "/key", refs: "frontend/f",
+		},
+		{
+			name: "frontend with its own host and key", given: []string{`put frontend f {"id":"f","hosts":["a.example"],"key":"k"}`},
+			op: []string{`patch frontend f {"hosts":["a.example","c.example"]}`}, want: "updated frontend f@2",
+		},
 		{name: "frontends without keys", given: []string{`put frontend f {"id":"f"}`}, op: []string{`put frontend g {"id":"g"}`}, want: "created frontend g@2"},
 
-		{name: "transaction", given: []string{a}, op: []string{`patch backend a {"weight":2}`, `delete! backend a`, a, route},
-			want: "updated backend a@2, deleted backend a@2, created backend a@2, created route r@2"},
+		{
+			name: "transaction", given: []string{a}, op: []string{`patch backend a {"weight":2}`, `delete! backend a`, a, route},
+			want: "updated backend a@2, deleted backend a@2, created backend a@2, created route r@2",
+		},
 		{name: "transaction sees itself", op: []string{a, `patch@1 backend a {"weight":2}`}, want: "created backend a@1, updated backend a@1"},
 		{name: "transaction refused at its end", op: []string{a, route, `delete route x`}, want: "not_found", op0: 2},
 		{name: "empty transaction", op: nil, want: ""},
@@ -241,8 +253,12 @@ func TestApply_states(t *testing.T) {
 		{"drained without a drain", nil, []StateChange{{ID: "a", Drained: 1}}, VerdictUnknown, false, false},
 		{"drained", []string{`patch backend a {"admin_state":"stopped"}`}, []StateChange{{ID: "a", Drained: 2}}, VerdictUnknown, true, true},
 		{"drained twice", []string{`patch backend a {"admin_state":"stopped"}`}, []StateChange{{ID: "a", Drained: 2}, {ID: "a", Drained: 2}}, VerdictUnknown, true, false},
-		{"an older drain", []string{`patch backend a {"admin_state":"stopped"}`, `patch backend a {"admin_state":"ready"}`, `patch backend a {"admin_state":"stopped"}`},
-			[]StateChange{{ID: "a", Drained: 2}}, VerdictUnknown, false, false},
+		{
+			"an older drain",
+			[]string{`patch backend a {"admin_state":"stopped"}`, `patch backend a {"admin_state":"ready"}`, `patch backend a {"admin_state":"stopped"}`},
+			[]StateChange{{ID: "a", Drained: 2}},
+			VerdictUnknown, false, false,
+		},
 		{"both at once", []string{`patch backend a {"admin_state":"stopped"}`}, []StateChange{{ID: "a", Gen: 1, From: VerdictUnknown, To: VerdictDown, Drained: 2}}, VerdictDown, true, true},
 		{"half of both", []string{`patch backend a {"admin_state":"stopped"}`}, []StateChange{{ID: "a", Gen: 9, From: VerdictUnknown, To: VerdictDown, Drained: 2}}, VerdictUnknown, true, true},
 	} {

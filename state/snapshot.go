@@ -86,8 +86,10 @@ func (s *snapshotWriter) all(v *View) error {
 }
 
 func (s *snapshotWriter) body(v *View) error {
-	err := s.line(snapshotHeader{Format: snapshotFormat, Version: snapshotVersion, Index: v.Index, Term: v.Term,
-		ClusterID: v.ClusterID, ConfigGen: v.ConfigGen, StateGen: v.StateGen, HistoryBase: v.historyBase})
+	err := s.line(snapshotHeader{
+		Format: snapshotFormat, Version: snapshotVersion, Index: v.Index, Term: v.Term,
+		ClusterID: v.ClusterID, ConfigGen: v.ConfigGen, StateGen: v.StateGen, HistoryBase: v.historyBase,
+	})
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ type New func(t testing.TB, p *proxy.Proxy, addr string) proxy.Engine
 
 // Timeouts that New must set.
 const (
-	HeadTimeout = 400 * time.Millisecond
+	HeadTimeout = 1500 * time.Millisecond
 	IdleTimeout = 600 * time.Millisecond
 )
 
@@ -44,7 +44,7 @@ type world struct {
 func newWorld(t testing.TB, mk New, route string, backends ...string) *world {
 	t.Helper()
 	cfg := proxy.DefaultConfig()
-	cfg.NodeID, cfg.Logger, cfg.BodyTimeout = "node-1", slog.New(slog.DiscardHandler), 400*time.Millisecond
+	cfg.NodeID, cfg.Logger, cfg.BodyTimeout = "node-1", slog.New(slog.DiscardHandler), 2*time.Second
 	reg, err := stats.New(stats.DefaultConfig())
 	if err != nil {
 		t.Fatal(err)

@@ -47,18 +47,28 @@ func TestRequestHeader(t *testing.T) {
 		want    http.Header // "" = must be absent
 	}{
 		{"set", false, "", http.Header{"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"h.test:81"}, "X-Real-Ip": {"127.0.0.1"}, "Host": {"h.test:81"}, "User-Agent": nil, "Accept-Encoding": nil, "Forwarded": nil}},
-		{"forged", false, "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Real-IP: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nX_Real-IP: 1.2.3.4\r\nX-Forwarded-User: root\r\nX-Forwarded-Port: 1\r\n",
-			http.Header{"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"h.test:81"}, "X-Real-Ip": {"127.0.0.1"}, "Forwarded": nil, "X_forwarded_for": nil, "X_real-Ip": nil, "X-Forwarded-User": nil, "X-Forwarded-Port": nil}},
-		{"trusted", true, "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 10.0.0.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: site\r\nForwarded: for=1.2.3.4\r\nX_Forwarded_For: 6.6.6.6\r\n",
-			http.Header{"X-Forwarded-For": {"1.2.3.4, 10.0.0.7, 127.0.0.1"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"site"}, "X-Real-Ip": {"1.2.3.4"}, "Forwarded": {"for=1.2.3.4, for=127.0.0.1;proto=http"}, "X_forwarded_for": nil}},
+		{
+			"forged", false, "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Real-IP: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nX_Real-IP: 1.2.3.4\r\nX-Forwarded-User: root\r\nX-Forwarded-Port: 1\r\n",
+			http.Header{"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"h.test:81"}, "X-Real-Ip": {"127.0.0.1"}, "Forwarded": nil, "X_forwarded_for": nil, "X_real-Ip": nil, "X-Forwarded-User": nil, "X-Forwarded-Port": nil},
+		},
+		{
+			"trusted", true, "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 10.0.0.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: site\r\nForwarded: for=1.2.3.4\r\nX_Forwarded_For: 6.6.6.6\r\n",
+			http.Header{"X-Forwarded-For": {"1.2.3.4, 10.0.0.7, 127.0.0.1"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"site"}, "X-Real-Ip": {"1.2.3.4"}, "Forwarded": {"for=1.2.3.4, for=127.0.0.1;proto=http"}, "X_forwarded_for": nil},
+		},
 		{"trusted, forged in front", true, "X-Forwarded-For: 6.6.6.6, 1.2.3.4, 10.0.0.7\r\n", http.Header{"X-Real-Ip": {"1.2.3.4"}}},
 		{"trusted, nonsense", true, "X-Forwarded-For: 1.2.3.4, unknown, 10.0.0.7:80\r\n", http.Header{"X-Real-Ip": {"10.0.0.7"}}},
-		{"connection lists our fields", false, "Connection: X-Forwarded-For, X-Forwarded-Proto,X-Real-IP , X-Secret\r\nX-Secret: 1\r\nX-Other: 2\r\n",
-			http.Header{"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Proto": {"http"}, "X-Real-Ip": {"127.0.0.1"}, "X-Secret": nil, "X-Other": {"2"}, "Connection": nil}},
-		{"hop by hop", false, "Keep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\nTE: gzip, trailers;q=1\r\nTrailer: X-T\r\nHTTP2-Settings: AA\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n",
-			http.Header{"Keep-Alive": nil, "Proxy-Connection": nil, "Proxy-Authorization": nil, "Te": {"trailers"}, "Trailer": nil, "Http2-Settings": nil, "Upgrade": nil, "Connection": nil}},
-		{"passes", false, "Authorization: Basic x\r\nCookie: a=b\r\nCookie: c=d\r\nX-Some_Thing: 1\r\nAccept-Encoding: br\r\nUser-Agent: me\r\nVia: 1.0 x\r\n",
-			http.Header{"Authorization": {"Basic x"}, "Cookie": {"a=b", "c=d"}, "X-Some_thing": {"1"}, "Accept-Encoding": {"br"}, "User-Agent": {"me"}, "Via": {"1.0 x"}}},
+		{
+			"connection lists our fields", false, "Connection: X-Forwarded-For, X-Forwarded-Proto,X-Real-IP , X-Secret\r\nX-Secret: 1\r\nX-Other: 2\r\n",
+			http.Header{"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Proto": {"http"}, "X-Real-Ip": {"127.0.0.1"}, "X-Secret": nil, "X-Other": {"2"}, "Connection": nil},
+		},
+		{
+			"hop by hop", false, "Keep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\nTE: gzip, trailers;q=1\r\nTrailer: X-T\r\nHTTP2-Settings: AA\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n",
+			http.Header{"Keep-Alive": nil, "Proxy-Connection": nil, "Proxy-Authorization": nil, "Te": {"trailers"}, "Trailer": nil, "Http2-Settings": nil, "Upgrade": nil, "Connection": nil},
+		},
+		{
+			"passes", false, "Authorization: Basic x\r\nCookie: a=b\r\nCookie: c=d\r\nX-Some_Thing: 1\r\nAccept-Encoding: br\r\nUser-Agent: me\r\nVia: 1.0 x\r\n",
+			http.Header{"Authorization": {"Basic x"}, "Cookie": {"a=b", "c=d"}, "X-Some_thing": {"1"}, "Accept-Encoding": {"br"}, "User-Agent": {"me"}, "Via": {"1.0 x"}},
+		},
 	}
 	plain, trusting := simple(t, echo), simple(t, echo, trust)
 	for _, tt := range tests {

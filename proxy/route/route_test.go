@@ -93,8 +93,11 @@ func TestMatch(t *testing.T) {
 		{"other method", []string{`{"id":"a","match":{"method":"POST"}}`}, get("/"), "! no route matches"},
 		{"method list before none", []string{`{"id":"a"}`, `{"id":"b","match":{"method":"GET"}}`}, get("/"), "b"},
 		{"falls back to the shorter prefix", []string{`{"id":"a"}`, `{"id":"b","match":{"path":"/x","method":"POST"}}`}, get("/x"), "a"},
-		{"header", []string{`{"id":"a"}`, `{"id":"b","match":{"headers":{"x-version":"2"}}}`},
-			&Request{Method: "GET", Path: "/", Header: http.Header{"X-Version": {"1", "2"}}}, "b"},
+		{
+			"header",
+			[]string{`{"id":"a"}`, `{"id":"b","match":{"headers":{"x-version":"2"}}}`},
+			&Request{Method: "GET", Path: "/", Header: http.Header{"X-Version": {"1", "2"}}}, "b",
+		},
 		{"header present", []string{`{"id":"b","match":{"headers":{"x-version":"*"}}}`}, &Request{Method: "GET", Path: "/", Header: http.Header{"X-Version": {""}}}, "b"},
 		{"header regex", []string{`{"id":"b","match":{"headers":{"user-agent":"~.*Firefox.*"}}}`}, &Request{Method: "GET", Path: "/", Header: http.Header{"User-Agent": {"Mozilla Firefox/1"}}}, "b"},
 		{"header missing", []string{`{"id":"b","match":{"headers":{"x-version":"*"}}}`}, get("/"), "! no route matches"},
