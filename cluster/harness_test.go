@@ -93,7 +93,7 @@ func (b *logBuffer) String() string {
 // member is a node under test with what it needs to be started again.
 type member struct {
 	*Node
-	t   *testing.T
+	t   testing.TB
 	cfg Config
 	fsm *listFSM
 	log *logBuffer
@@ -112,7 +112,7 @@ func testTiming() Timing {
 	return t
 }
 
-func testConfig(t *testing.T, id string) Config {
+func testConfig(t testing.TB, id string) Config {
 	return Config{
 		frozenAddrs: slowdown > 1,
 		NodeID:      id, DataDir: filepath.Join(t.TempDir(), id), Addr: "127.0.0.1:0", Timing: testTiming(),
@@ -122,7 +122,7 @@ func testConfig(t *testing.T, id string) Config {
 }
 
 // prepare makes a node that is not started.
-func prepare(t *testing.T, cfg Config) *member {
+func prepare(t testing.TB, cfg Config) *member {
 	t.Helper()
 	m, err := tryPrepare(t, cfg)
 	if err != nil {
@@ -131,7 +131,7 @@ func prepare(t *testing.T, cfg Config) *member {
 	return m
 }
 
-func tryPrepare(t *testing.T, cfg Config) (*member, error) {
+func tryPrepare(t testing.TB, cfg Config) (*member, error) {
 	m := &member{t: t, cfg: cfg, fsm: &listFSM{}, log: &logBuffer{}}
 	cfg.FSM = m.fsm
 	cfg.Logger = slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("self", cfg.NodeID)
@@ -150,7 +150,7 @@ func tryPrepare(t *testing.T, cfg Config) (*member, error) {
 }
 
 // start makes and starts a node.
-func start(t *testing.T, cfg Config) *member {
+func start(t testing.TB, cfg Config) *member {
 	t.Helper()
 	m := prepare(t, cfg)
 	m.start()
@@ -184,12 +184,12 @@ func (m *member) again(change func(*Config)) *member {
 const patience = slowdown * 60 * time.Second
 
 // eventually waits for a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	waitFor(t, patience, what, ok)
 }
 
-func waitFor(t *testing.T, limit time.Duration, what string, ok func() bool) {
+func waitFor(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(limit)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -204,7 +204,7 @@ func waitFor(t *testing.T, limit time.Duration, what string, ok func() bool) {
 }
 
 // single starts a cluster of one.
-func single(t *testing.T, id string) *member {
+func single(t testing.TB, id string) *member {
 	t.Helper()
 	m := start(t, testConfig(t, id))
 	m.waitJoined()
@@ -223,7 +223,7 @@ func (m *member) waitJoined() {
 }
 
 // join starts a node that joins by the given members.
-func join(t *testing.T, id string, by ...*member) *member {
+func join(t testing.TB, id string, by ...*member) *member {
 	t.Helper()
 	cfg := testConfig(t, id)
 	for _, m := range by {
@@ -233,7 +233,7 @@ func join(t *testing.T, id string, by ...*member) *member {
 }
 
 // three starts a cluster of three voters.
-func three(t *testing.T) []*member {
+func three(t testing.TB) []*member {
 	t.Helper()
 	a := single(t, "a")
 	b, c := join(t, "b", a), join(t, "c", a)
@@ -243,7 +243,7 @@ func three(t *testing.T) []*member {
 }
 
 // waitVoters waits until all nodes see exactly these voters, all of them alive.
-func waitVoters(t *testing.T, all []*member, ids ...string) {
+func waitVoters(t testing.TB, all []*member, ids ...string) {
 	t.Helper()
 	for _, m := range all {
 		eventually(t, fmt.Sprintf("%s sees the voters %v", m.ID(), ids), func() bool {
@@ -254,7 +254,7 @@ func waitVoters(t *testing.T, all []*member, ids ...string) {
 }
 
 // leaderOf waits for one established leader among the nodes.
-func leaderOf(t *testing.T, all []*member) *member {
+func leaderOf(t testing.TB, all []*member) *member {
 	t.Helper()
 	var leader *member
 	eventually(t, "there is a leader", func() bool {
@@ -318,7 +318,7 @@ func (m *member) proposeUntil(cmd string) {
 }
 
 // sameState waits until all state machines hold the same commands.
-func sameState(t *testing.T, all []*member) {
+func sameState(t testing.TB, all []*member) {
 	t.Helper()
 	eventually(t, "all state machines are equal", func() bool {
 		for _, m := range all[1:] {
@@ -331,7 +331,7 @@ func sameState(t *testing.T, all []*member) {
 }
 
 // wantError checks the kind of an error and what it says.
-func wantError(t *testing.T, err, kind error, says ...string) {
+func wantError(t testing.TB, err, kind error, says ...string) {
 	t.Helper()
 	if !errors.Is(err, kind) {
 		t.Fatalf("error is %v, want %v", err, kind)
