@@ -39,7 +39,7 @@ var rules = map[string]rule{
 	"proxy/route":             {ours: []string{"state", "stats", "proxy/upstream", "proxy/balance"}, others: []string{"github.com/cespare/xxhash/v2"}},
 	"proxy/portable":          {ours: []string{"proxy", "proxy/http1", "stats"}},
 	"httpapi":                 {ours: []string{"api", "state", "stats", "internal/strictjson"}, others: []string{"github.com/gorilla/mux", "go.yaml.in/yaml/v3"}},
-	"httpapi/apitest":         {ours: []string{"httpapi", "state", "stats"}},
+	"httpapi/apitest":         {ours: []string{"api", "httpapi", "state", "stats"}},
 	"client":                  {ours: []string{"api"}},
 	"node":                    {ours: []string{anyOurs}, others: []string{"github.com/prometheus/client_golang"}},
 	"internal/archtest":       {},
