@@ -35,7 +35,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	done
 
 bench: build ## the comparison with other proxies, into docs/performance.md
-	$(GO) run ./bench
+	$(GO) run ./bench $(BENCHFLAGS)
 
 clean:
 	rm -rf bin bench/run

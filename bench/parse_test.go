@@ -141,6 +141,21 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
+func TestTidyVersion(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/\nStatus: LTS\n": "2.6.12-1+deb12u4",
+		"nginx version: nginx/1.22.1\n": "1.22.1",
+		"v2.11.9 h1:abc=\n":             "v2.11.9",
+		"lbnode 3fbfe44-dirty\n":        "3fbfe44-dirty",
+		"":                              "",
+	} {
+		if got := tidyVersion(in); got != want {
+			t.Errorf("tidyVersion(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestParseFlags(t *testing.T) {
 	t.Parallel()
 	cfg, err := parseFlags([]string{"-short", "-peers", "nginx,relay", "-proxy-cpus", "", "-load-cpus", "2,3", "-only", "tls|h2"}, t.Output())

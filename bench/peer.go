@@ -96,8 +96,24 @@ func (p peer) find(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w", path, strings.Join(p.version, " "), err)
 	}
-	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	return first, nil
+	return tidyVersion(string(out)), nil
+}
+
+// tidyVersion finds the number in the first line of what a program says about its version, or takes its last word if
+// it has no number: names, dates and addresses are dropped.
+func tidyVersion(says string) string {
+	first, _, _ := strings.Cut(strings.TrimSpace(says), "\n")
+	words := strings.Fields(first)
+	for _, w := range words {
+		w = strings.TrimPrefix(w, "nginx/")
+		if strings.Contains(w, ".") && strings.IndexAny(strings.TrimPrefix(w, "v"), "0123456789") == 0 {
+			return w
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return words[len(words)-1]
 }
 
 // start brings the peer up and waits until it does what the site asks for.

@@ -159,7 +159,7 @@ func figure(s spread, ref float64, isRef bool) string {
 	if math.IsNaN(s.Median) {
 		return out
 	}
-	if !isRef && ref > 0 {
+	if !isRef && ref > 0 && s.Median > 0 {
 		out += fmt.Sprintf(" (%.2f)", s.Median/ref)
 	}
 	if s.Min < s.Max {

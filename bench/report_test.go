@@ -77,6 +77,7 @@ func TestFigure(t *testing.T) {
 		{spread{12, 12, 12}, 15, false, "12.0 (0.80)"},
 		{spread{12, 12, 12}, nan, false, "12.0"},
 		{spread{12, 12, 12}, 0, false, "12.0"},
+		{spread{-1, -1, -1}, 15, false, "-1.00"},
 		{spread{nan, nan, nan}, 15, false, "–"},
 	} {
 		if got := figure(tt.s, tt.ref, tt.isRef); got != tt.want {
