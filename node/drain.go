@@ -20,6 +20,7 @@ const (
 	drainTimeout  = time.Second            // for one member's answer
 	drainPauseMin = 2 * time.Millisecond   // between the first two looks
 	drainPauseMax = 100 * time.Millisecond // between later ones
+	drainShown    = time.Second            // for the leader to write down that a backend is idle
 )
 
 // drainAnswer is how far a node's data path is.
@@ -42,6 +43,26 @@ type apiDrain struct{ n *Node }
 
 // Await implements httpapi.Drain.
 func (d apiDrain) Await(ctx context.Context, backendID string, index uint64, level string) httpapi.DrainStatus {
+	st := d.await(ctx, backendID, index, level)
+	if st.Reached && level == api.WaitIdle {
+		d.shown(ctx, backendID)
+	}
+	return st
+}
+
+// shown gives the leader a moment to commit the end of the drain, so that whoever waited and then looks sees
+// the backend stopped or gone. Without a leader nobody writes it down, and the backend is idle all the same.
+func (d apiDrain) shown(ctx context.Context, backendID string) {
+	ctx, cancel := context.WithTimeout(ctx, drainShown)
+	defer cancel()
+	for v := range d.n.store.Watch(ctx) {
+		if b, ok := v.Backend(backendID); !ok || !b.Draining() {
+			return
+		}
+	}
+}
+
+func (d apiDrain) await(ctx context.Context, backendID string, index uint64, level string) httpapi.DrainStatus {
 	st := d.look(context.WithoutCancel(ctx), backendID, index, level) // also for a wait of no time there is an answer
 	for pause := drainPauseMin; !st.Reached; pause = min(2*pause, drainPauseMax) {
 		t := time.NewTimer(pause)

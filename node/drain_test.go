@@ -187,4 +187,9 @@ func TestDrain_idleWaitsForWhatRuns(t *testing.T) {
 	if s, body := call(t, "GET", apiOf(n)+"/backends/a/wait?wait=idle&timeout=10s", ""); s != http.StatusOK {
 		t.Errorf("wait after the request's end = %d %s, want 200", s, body)
 	}
+	// Who waited and then looks sees what was waited for.
+	var b api.Backend
+	if _, body := call(t, "GET", apiOf(n)+"/backends/a", ""); json.Unmarshal([]byte(body), &b) != nil || b.NodeState != "stopped" {
+		t.Errorf("after wait=idle the backend shows %q, want stopped", b.NodeState)
+	}
 }
