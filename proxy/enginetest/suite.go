@@ -27,6 +27,7 @@ func Run(t *testing.T, mk New, deviations map[string]string) {
 	}{
 		{"get", testGet},
 		{"pipeline", testPipeline},
+		{"pipeline_body", testPipelineBody},
 		{"post", testPost},
 		{"chunked", testChunked},
 		{"large", testLarge},
