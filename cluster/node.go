@@ -48,7 +48,7 @@ type Node struct {
 	failOnce sync.Once
 	isFailed chan struct{}  // closed on failure
 	wg       sync.WaitGroup // our goroutines
-	calls    sync.WaitGroup // calls into Raft
+	calls    callCount      // calls into Raft
 	lifeMu   sync.Mutex     // guards closed against a late start
 	closed   bool           // nothing more starts
 

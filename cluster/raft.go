@@ -261,7 +261,7 @@ func (n *Node) await(ctx context.Context, start func(*raft.Raft) raft.Future) er
 		return ErrStopped
 	}
 	go func() {
-		defer n.calls.Done()
+		defer n.calls.leave()
 		done <- start(r).Error()
 	}()
 	select {
@@ -284,7 +284,7 @@ func (n *Node) enterCall() bool {
 	if n.closed || n.dead() {
 		return false
 	}
-	n.calls.Add(1)
+	n.calls.enter()
 	return true
 }
 

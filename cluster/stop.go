@@ -85,7 +85,7 @@ func (n *Node) sayGoodbye(ctx context.Context) {
 		}
 		cancel()
 	}
-	within(ctx, drainWithin, n.calls.Wait)
+	n.calls.wait(ctx, drainWithin)
 	if g := n.gossip.Load(); g != nil && !n.dead() {
 		gctx, cancel := context.WithTimeout(ctx, leaveWithin)
 		if err := g.Leave(gctx); err != nil {
@@ -105,7 +105,7 @@ func (n *Node) shutdownRaft() bool {
 	n.store.release()
 	down := within(context.Background(), shutdownWithin, func() { _ = f.Error() })
 	// Raft forgets to answer what its state machine had not taken yet.
-	within(context.Background(), 100*time.Millisecond, n.calls.Wait)
+	n.calls.wait(context.Background(), 100*time.Millisecond)
 	return down
 }
 
