@@ -35,17 +35,23 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 		res.Refusal = a.init(c)
 	case TypeTxn:
 		res.Ops, res.Refusal = a.ops(c.Ops)
+		if res.Refusal == nil && c.Settle != nil {
+			c.Note, res.Refusal = a.settle(*c.Settle, c.Note)
+		}
 	case TypeStates:
 		a.states(c.Changes)
 	}
 	var next *View
 	var change *Change
+	if res.Refusal == nil {
+		change = a.journal.change(a.t, index, c)
+		res.Refusal = a.await(c, change)
+	}
 	if res.Refusal != nil {
-		res.Ops = nil
+		res.Ops, change = nil, nil
 		same := *v
 		next = &same
 	} else {
-		change = a.journal.change(a.t, index, c)
 		next = a.t.commit()
 		if a.config {
 			next.ConfigGen = index
@@ -65,7 +71,7 @@ func fingerprintOf(c Command) string {
 	if c.RequestID == "" {
 		return ""
 	}
-	b, err := json.Marshal(Command{ClusterID: c.ClusterID, Ops: c.Ops, Changes: c.Changes})
+	b, err := json.Marshal(Command{ClusterID: c.ClusterID, Ops: c.Ops, Changes: c.Changes, ConfirmWithin: c.ConfirmWithin, Settle: c.Settle})
 	if err != nil { // only a raw message that is no JSON can fail, and Decode has read it as JSON
 		b = []byte(err.Error())
 	}

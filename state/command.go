@@ -17,6 +17,11 @@ type Command struct {
 	At        time.Time   `json:"at"`                   // the proposer's clock, UTC; only ever shown, never compared
 	Note      string      `json:"note,omitempty"`       // what the change is part of, for the history
 
+	// TypeTxn: what the operations change is undone this long after At, unless it is confirmed; 0 = it stays. See [Pending].
+	ConfirmWithin Duration `json:"confirm_within,omitzero"`
+	// TypeTxn, beside any operations: an earlier change does not wait for its confirmation any longer.
+	Settle *Settlement `json:"settle,omitempty"`
+
 	ClusterID string        `json:"cluster_id,omitempty"` // TypeInit
 	Ops       []Op          `json:"ops,omitempty"`        // TypeTxn: in order, all or nothing
 	Changes   []StateChange `json:"changes,omitempty"`    // TypeStates: each for itself
@@ -80,8 +85,17 @@ var (
 const (
 	envelopeFormat = 1
 	envelopeLen    = 8
-	commandVersion = 1
+	commandVersion = 2
 )
+
+// version is the oldest one that knows all that a command asks for: a node that does not stops at it, instead
+// of doing half.
+func (c Command) version() byte {
+	if c.ConfirmWithin != 0 || c.Settle != nil {
+		return 2
+	}
+	return 1
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -93,7 +107,7 @@ func Encode(c Command) ([]byte, error) {
 		return nil, fmt.Errorf("encode command: %w", err)
 	}
 	b := make([]byte, envelopeLen, envelopeLen+len(payload))
-	b[0], b[1], b[2] = envelopeFormat, byte(c.Type), commandVersion
+	b[0], b[1], b[2] = envelopeFormat, byte(c.Type), c.version()
 	b = append(b, payload...)
 	binary.BigEndian.PutUint32(b[4:], checksum(b))
 	return b, nil

@@ -170,7 +170,7 @@ func (j *journal) change(t *txn, index uint64, c Command) *Change {
 		o.Effect = effectOf(o.Before, o.After)
 		out.Objects = append(out.Objects, o)
 	}
-	if len(out.Objects) == 0 {
+	if len(out.Objects) == 0 && c.Settle == nil { // who confirmed a change is worth knowing
 		return nil
 	}
 	out.Summary = summarize(out.Note, out.Objects)
@@ -228,10 +228,13 @@ func summarize(note string, objects []ObjectChange) string {
 			s += ": " + joinSome(fields)
 		}
 	}
-	if note != "" {
-		s = note + ": " + s
+	switch {
+	case note == "":
+		return s
+	case s == "":
+		return note
 	}
-	return s
+	return note + ": " + s
 }
 
 func joinSome(fields []string) string {

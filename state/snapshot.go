@@ -39,7 +39,9 @@ type snapshotRecord struct {
 	Object json.RawMessage `json:"object,omitempty"`
 	Result *kept           `json:"result,omitempty"`
 	Change *Change         `json:"change,omitempty"` // from version 2
-	End    *snapshotEnd    `json:"end,omitempty"`
+	// Pending comes only where confirm_within is in use; a reader that does not know it refuses the snapshot.
+	Pending *Pending     `json:"pending,omitempty"`
+	End     *snapshotEnd `json:"end,omitempty"`
 }
 
 type snapshotEnd struct {
@@ -114,6 +116,11 @@ func (s *snapshotWriter) body(v *View) error {
 	}
 	for c := range v.ChangesAfter(0) {
 		if err := s.line(snapshotRecord{Change: c}); err != nil {
+			return err
+		}
+	}
+	for p := range v.Pendings() {
+		if err := s.line(snapshotRecord{Pending: p}); err != nil {
 			return err
 		}
 	}
@@ -197,6 +204,9 @@ func (t *txn) load(rec snapshotRecord) error {
 		}
 		t.v.record(rec.Change)
 		return nil
+	}
+	if rec.Pending != nil {
+		return t.v.loadPending(rec.Pending)
 	}
 	var o Object
 	switch rec.Kind {

@@ -22,6 +22,7 @@ type View struct {
 	results  *iradix.Tree[*kept]           // request id → result
 	byResult *iradix.Tree[string]          // index, big endian → request id
 	history  *iradix.Tree[*Change]         // by index, big endian
+	pending  *iradix.Tree[*Pending]        // by index, big endian
 
 	historyBase uint64 // see HistoryBase
 	historySize int    // bytes, by Change.measure
@@ -40,6 +41,7 @@ func NewView() *View {
 		trees:  make(map[Kind]*iradix.Tree[Object], len(Kinds())),
 		byPool: iradix.New[string](), byAddr: iradix.New[string](),
 		results: iradix.New[*kept](), byResult: iradix.New[string](), history: iradix.New[*Change](),
+		pending: iradix.New[*Pending](),
 	}
 	for _, k := range Kinds() {
 		v.trees[k] = iradix.New[Object]()
