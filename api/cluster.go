@@ -39,6 +39,7 @@ type Node struct {
 	Draining     bool    `json:"draining"`
 	LastContact  string  `json:"last_contact"`  // since it was last heard; "" = unknown
 	AppliedIndex uint64  `json:"applied_index"` // 0 = unknown
+	StoreFull    bool    `json:"store_full"`    // its disk is full: as the leader it takes no operators' changes
 	Lag          *uint64 `json:"lag"`           // committed entries that it has not applied; null = unknown
 }
 

@@ -60,6 +60,7 @@ const (
 	CodeInternal         = "internal"               // 500: a bug, or a store that fails
 	CodeBusy             = "busy"                   // 503: another change of the membership is under way; try again
 	CodeNoLeader         = "no_leader"              // 503: certainly not applied; try again after Retry-After
+	CodeStoreFull        = "store_full"             // 503: the disks of the nodes that could lead are full; Detail names the fix
 	CodeIndexNotReached  = "index_not_reached"      // 503: this node has not seen ?min_index in time
 	CodeNotReady         = "not_ready"              // 503: of /readyz
 	CodeOutcomeUnknown   = "outcome_unknown"        // 504: repeat with RequestID as Idempotency-Key

@@ -44,6 +44,16 @@ type Config struct {
 	SnapshotThreshold uint64 // log entries between snapshots; 0 = 8192
 	TrailingLogs      uint64 // log entries kept behind a snapshot; 0 = 10240
 
+	// Reserve is how many bytes of the data directory's disk are held back for the
+	// time when it is full; 0 = none, and a full disk fails the node.
+	Reserve int64
+	// Essential says of a command that it must be taken although the disk is full:
+	// what the nodes themselves need, not what operators ask for. Nil = none.
+	Essential func(cmd []byte) bool
+
+	// freeSpace stands in for the system's; nil = the system's. For tests.
+	freeSpace func(dir string) (int64, error)
+
 	// frozenAddrs keeps Raft's configuration from following members that move; they
 	// are found all the same. For tests under the race detector: raft v1.7.3 changes
 	// a peer's entry with a lock that its replication does not take to read the
@@ -156,6 +166,8 @@ func (c *Config) Validate() error {
 		return errors.New("cluster config: FSM is nil")
 	case c.NodeID != "" && !nodeIDPattern.MatchString(c.NodeID):
 		return fmt.Errorf("cluster config: node id %q: want 1 to 63 of a-z 0-9 . _ -, beginning with a letter or digit", c.NodeID)
+	case c.Reserve < 0:
+		return fmt.Errorf("cluster config: Reserve is %d, must be 0 or more", c.Reserve)
 	case c.BootstrapExpect < 0:
 		return fmt.Errorf("cluster config: BootstrapExpect is %d, must be 0 or more", c.BootstrapExpect)
 	case c.BootstrapExpect > 1 && len(c.Join) == 0:

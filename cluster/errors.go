@@ -30,6 +30,9 @@ var (
 	// ErrStoreFailed says that the disk under the Raft log failed or hung. The
 	// process must exit; what was being written is of unknown outcome.
 	ErrStoreFailed = errors.New("raft store failed")
+	// ErrStoreFull says that the leader's disk is full, and every other voter's too.
+	// The request was certainly not carried out.
+	ErrStoreFull = errors.New("disk full")
 	// ErrStuck says that the Raft library refuses all work for good; only a new
 	// process helps.
 	ErrStuck = errors.New("raft is stuck")

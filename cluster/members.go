@@ -24,6 +24,7 @@ type Member struct {
 	Status       string        // alive, suspect, dead, left
 	LastContact  time.Duration // since it last answered this node; < 0: never
 	AppliedIndex uint64        // what its state machine had consumed then
+	StoreFull    bool          // its disk is full: it takes no operators' changes as the leader
 }
 
 // Members lists Raft's configuration, joined with what gossip and the nodes'
@@ -43,13 +44,13 @@ func (n *Node) Members() []Member {
 		g, gossiped := heard[id]
 		meta := g.Meta
 		if m.Self {
-			m.Status, m.AppliedIndex, meta = string(gossip.Alive), n.applied(), n.states.currentMeta()
+			m.Status, m.AppliedIndex, m.StoreFull, meta = string(gossip.Alive), n.applied(), n.space.full(), n.states.currentMeta()
 		} else {
 			p := n.peers.get(id)
 			if !gossiped || p.up && g.Status != gossip.Alive {
 				meta = p.Meta
 			}
-			m.Status, m.LastContact, m.AppliedIndex = memberStatus(g.Status, n.live(id), !p.at.IsZero()), -1, p.Applied
+			m.Status, m.LastContact, m.AppliedIndex, m.StoreFull = memberStatus(g.Status, n.live(id), !p.at.IsZero()), -1, p.Applied, p.Full
 			if !p.at.IsZero() {
 				m.LastContact = time.Since(p.at)
 			}

@@ -26,6 +26,7 @@ type Node struct {
 
 	dir   *dataDir
 	store *store
+	space *space
 	mux   *transport.Mux
 	layer atomic.Pointer[streamLayer]
 	book  *addressBook
@@ -155,10 +156,12 @@ func newNode(cfg Config, wrap func(boltStore) boltStore) (_ *Node, err error) {
 		return nil, err
 	}
 	n.cfg.NodeID = n.dir.get().NodeID
-	n.store, err = openStore(storeConfig{dir: n.dir, stall: n.timing.StoreStall, onFail: n.fail, log: n.log, wrap: wrap})
+	n.space = n.newSpace()
+	n.store, err = openStore(storeConfig{dir: n.dir, stall: n.timing.StoreStall, onFail: n.fail, space: n.space, log: n.log, wrap: wrap})
 	if err != nil {
 		return nil, err
 	}
+	n.space.open()
 	if n.book, err = openAddressBook(n.dir.file(peersFile), n.cfg.NodeID); err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ type nodeStatus struct {
 	LeaderAddr string `json:"leader_addr,omitempty"`
 	State      string `json:"state,omitempty"`
 	Term       uint64 `json:"term,omitempty"`
+	Full       bool   `json:"full,omitempty"` // its disk is
 	Commit     uint64 `json:"commit,omitempty"`
 	Applied    uint64 `json:"applied,omitempty"` // consumed by the state machine
 	Last       uint64 `json:"last,omitempty"`
@@ -83,7 +84,7 @@ func (n *Node) ownStatus(id identity) nodeStatus {
 		return s
 	}
 	s.LeaderID, s.LeaderAddr = n.leader()
-	s.State = r.State().String()
+	s.State, s.Full = r.State().String(), n.space.full()
 	// In this order: a configuration that is committed is one that servers shows.
 	s.ConfIndex = n.store.conf.Load()
 	s.Term, s.Commit, s.Last, s.Applied = r.CurrentTerm(), r.CommitIndex(), r.LastIndex(), n.applied()
@@ -183,7 +184,7 @@ func (t *peerTable) end(id string, s nodeStatus, ok bool, now time.Time) (change
 	if !p.up {
 		p.since = now
 	}
-	changed = !p.up || p.State != s.State || p.Meta != s.Meta
+	changed = !p.up || p.State != s.State || p.Full != s.Full || p.Meta != s.Meta
 	p.nodeStatus, p.at, p.up = s, now, true
 	return changed
 }

@@ -100,6 +100,9 @@ func (n *Node) applyHere(ctx context.Context, cmd []byte) (resp []byte, index ui
 	if _, ok := n.lead.ready(ctx); !ok {
 		return nil, 0, fmt.Errorf("%w: %s does not lead", errNotTaken, n.ID())
 	}
+	if err := n.admit(cmd); err != nil {
+		return nil, 0, err
+	}
 	return n.apply(ctx, cmd)
 }
 
@@ -148,11 +151,11 @@ type futureFunc func() error
 
 func (f futureFunc) Error() error { return f() }
 
-// applyError sorts Raft's errors: only these three say that nothing happened.
+// applyError sorts Raft's errors: only these say that nothing happened.
 // ErrRaftShutdown does not, it also comes for entries that are in the log.
 func applyError(err error) error {
 	switch {
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout),
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, errSpent), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout),
 		errors.Is(err, ErrStopped) && !errors.Is(err, errAwait):
 		return fmt.Errorf("%w: %w", errNotTaken, err)
 	}

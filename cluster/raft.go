@@ -30,6 +30,7 @@ func (n *Node) run() error {
 	n.spawn(n.lead.run)
 	n.spawn(n.poll)
 	n.spawn(n.watchGossip)
+	n.spawn(n.watchSpace)
 	n.news.ring()
 	return nil
 }

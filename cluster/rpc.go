@@ -33,6 +33,7 @@ const (
 	codeRedirect = "redirect" // Msg is the leader's address
 	codeRefused  = "refused"  // for good
 	codeStopped  = "stopped"
+	codeFull     = "store_full"
 )
 
 // codes pairs our errors with what stands for them on the wire.
@@ -46,6 +47,7 @@ var codes = []struct {
 	{ErrUnknownNode, codeNoNode},
 	{ErrBusy, codeBusy},
 	{ErrJoinRefused, codeRefused},
+	{ErrStoreFull, codeFull},
 }
 
 // toRemote makes err ready for the wire.

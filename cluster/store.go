@@ -39,6 +39,7 @@ type storeConfig struct {
 	dir    *dataDir
 	stall  time.Duration
 	onFail func(error)
+	space  *space
 	log    *slog.Logger
 	// wrap replaces the bolt store under the guard, for fault injection in tests.
 	wrap func(boltStore) boltStore
@@ -62,7 +63,7 @@ func openStore(cfg storeConfig) (_ *store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshots in %s: %w", d.file(raftDir), err)
 	}
-	s := &store{guardedStore: &guardedStore{limit: cfg.stall, onFail: cfg.onFail, closed: make(chan struct{})}}
+	s := &store{guardedStore: &guardedStore{limit: cfg.stall, onFail: cfg.onFail, space: cfg.space, closed: make(chan struct{})}}
 	s.snaps = &snapshotStore{SnapshotStore: files, installed: s.noteSnapshot}
 	if s.cache, err = raft.NewLogCache(512, s.guardedStore); err != nil {
 		return nil, fmt.Errorf("log cache: %w", err)

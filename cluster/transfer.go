@@ -69,6 +69,7 @@ func (n *Node) transferHere(ctx context.Context, to string) error {
 // successor picks a voter to hand over to, or checks the one that was asked for.
 func (n *Node) successor(to string) (best raft.Server, err error) {
 	var bestLast uint64
+	var bestFull bool
 	last := n.raft.Load().LastIndex()
 	for _, s := range n.servers() {
 		id := string(s.ID)
@@ -79,8 +80,8 @@ func (n *Node) successor(to string) (best raft.Server, err error) {
 		switch fit := p.up && p.Last+caughtUp >= last; {
 		case to != "" && !fit:
 			return best, fmt.Errorf("%w: %s does not answer or is behind the log", ErrNotSafe, to)
-		case fit && (best.ID == "" || p.Last > bestLast):
-			best, bestLast = s, p.Last
+		case fit && (best.ID == "" || bestFull && !p.Full || bestFull == p.Full && p.Last > bestLast):
+			best, bestLast, bestFull = s, p.Last, p.Full
 		}
 	}
 	switch {

@@ -36,6 +36,7 @@ type guardedStore struct {
 	inner  boltStore
 	limit  time.Duration
 	onFail func(error) // called once, must not block
+	space  *space
 
 	failed   atomic.Bool
 	failOnce sync.Once
@@ -183,8 +184,15 @@ func (g *guardedStore) StoreLog(l *raft.Log) error { return g.StoreLogs([]*raft.
 // StoreLogs implements raft.LogStore.
 func (g *guardedStore) StoreLogs(logs []*raft.Log) error {
 	sealed := make([]*raft.Log, len(logs))
+	need := int64(0)
 	for i, l := range logs {
 		sealed[i] = seal(l)
+		need += 2 * int64(len(l.Data)) // with its pages, roughly
+	}
+	// Refused before anything is written, an entry is certainly not stored; the
+	// leader then steps down, and a follower is sent it again.
+	if err := g.space.check(need); err != nil && !g.failed.Load() {
+		return err
 	}
 	if err := g.do("store log entries", g.limit, func() error { return g.inner.StoreLogs(sealed) }); err != nil {
 		return err
@@ -198,6 +206,12 @@ func (g *guardedStore) StoreLogs(logs []*raft.Log) error {
 // DeleteRange implements raft.LogStore. Compaction deletes thousands of entries
 // at once and so may take longer than a write.
 func (g *guardedStore) DeleteRange(lo, hi uint64) error {
+	// Raft cuts off a tail only to write another one, which must not fail then.
+	if hi >= g.last.Load() && lo > 1 {
+		if err := g.space.check(g.space.floor() / 4); err != nil {
+			return err
+		}
+	}
 	if err := g.do("delete log entries", 5*g.limit, func() error { return g.inner.DeleteRange(lo, hi) }); err != nil {
 		return err
 	}

@@ -63,6 +63,7 @@ type Member struct {
 	Status                        string        // alive, suspect, dead, left
 	LastContact                   time.Duration // < 0 = unknown
 	AppliedIndex                  uint64        // 0 = unknown
+	StoreFull                     bool          // its disk is full
 }
 
 // Stats is what the proxies count.

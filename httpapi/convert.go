@@ -155,7 +155,7 @@ func summariesAnswer(all map[string]stats.Series) map[string]api.Summary {
 func nodeAnswer(m Member, st ClusterStatus) api.Node {
 	n := api.Node{
 		ID: m.ID, Address: m.Addr, API: m.API, Proxy: m.Proxy, Version: m.Version, Status: m.Status, Voter: m.Voter, Leader: m.Leader,
-		Self: m.Self, Draining: m.Draining, LastContact: elapsed(m.LastContact), AppliedIndex: m.AppliedIndex,
+		Self: m.Self, Draining: m.Draining, LastContact: elapsed(m.LastContact), AppliedIndex: m.AppliedIndex, StoreFull: m.StoreFull,
 	}
 	if m.Self {
 		n.AppliedIndex = st.AppliedIndex

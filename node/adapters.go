@@ -41,9 +41,16 @@ func (p proposer) Propose(ctx context.Context, cmd []byte) ([]byte, uint64, erro
 		err = fmt.Errorf("%w: %w", state.ErrNoLeader, err)
 	case errors.Is(err, cluster.ErrOutcomeUnknown):
 		err = fmt.Errorf("%w: %w", state.ErrOutcomeUnknown, err)
+	case errors.Is(err, cluster.ErrStoreFull):
+		err = storeFull{err}
 	}
 	return resp, index, err
 }
+
+// storeFull gives cluster.ErrStoreFull the edges' name and keeps its text, which is for operators.
+type storeFull struct{ error }
+
+func (e storeFull) Unwrap() error { return state.ErrStoreFull }
 
 // apiStore adds what only consensus knows: whether the view may be behind.
 type apiStore struct {

@@ -158,6 +158,7 @@ func (n *Node) buildCluster() error {
 		NodeID: n.cfg.Name, DataDir: n.cfg.DataDir, Addr: n.cfg.ClusterAddr, Advertise: n.cfg.AdvertiseAddr,
 		Join: n.cfg.Join, BootstrapExpect: n.cfg.BootstrapExpect, NonVoter: n.cfg.NonVoter,
 		Keys: keys, Meta: n.meta(), FSM: n.fsm, InitCommand: initCommand, Logger: n.log, Timing: n.opts.Timing,
+		Reserve: n.cfg.DiskReserve, Essential: essential,
 	})
 	if err != nil {
 		return err
@@ -195,6 +196,12 @@ func initCommand(clusterID string) []byte {
 		panic(err)
 	}
 	return b
+}
+
+// essential says of an encoded command that the nodes themselves need it, also while a disk is full.
+func essential(cmd []byte) bool {
+	t := state.TypeOf(cmd)
+	return t == state.TypeInit || t == state.TypeStates
 }
 
 func (n *Node) meta() gossip.Meta {

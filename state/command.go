@@ -117,6 +117,14 @@ func checksum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[:4], castagnoli), castagnoli, b[envelopeLen:])
 }
 
+// TypeOf is the type of an encoded command, 0 for one that is cut short. It does not check the rest.
+func TypeOf(b []byte) CommandType {
+	if len(b) < envelopeLen {
+		return 0
+	}
+	return CommandType(b[1] &^ ignorable)
+}
+
 // Decode reads what Encode wrote, in this or any older version.
 func Decode(b []byte) (Command, error) {
 	var c Command

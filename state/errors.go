@@ -10,4 +10,7 @@ var (
 	// ErrOutcomeUnknown says that the command may or may not be applied. It may be sent again with the
 	// same request id, and then has its effect once.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
+	// ErrStoreFull says that the leader's disk is full, and that no other node can lead in its place. The
+	// command was certainly not applied. What wraps it names the disk and the fix.
+	ErrStoreFull = errors.New("disk full")
 )

@@ -176,6 +176,9 @@ func nodesSummary(nodes []api.Node) string {
 		if n.Status != "alive" {
 			bad = append(bad, clean(n.ID+" is "+n.Status))
 		}
+		if n.StoreFull {
+			bad = append(bad, clean("the disk of "+n.ID+" is full"))
+		}
 		if n.Leader {
 			leader = n.ID
 		}
@@ -222,10 +225,14 @@ func nodeColumns(*app) []column[api.Node] {
 }
 
 func nodeStatus(n api.Node) string {
+	s := n.Status
 	if n.Draining {
-		return n.Status + " (draining)"
+		s += " (draining)"
 	}
-	return n.Status
+	if n.StoreFull {
+		s += " (disk full)"
+	}
+	return s
 }
 
 func nodeRole(n api.Node) string {

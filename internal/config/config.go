@@ -34,6 +34,7 @@ type Config struct {
 	ClusterKeyFile  string
 	Engine          string // auto, portable or epoll
 	TrustedProxies  []netip.Prefix
+	DiskReserve     int64         // bytes of the data dir's disk held back for when it is full; 0 = none
 	DrainTimeout    time.Duration // how long SIGTERM waits for requests in flight
 	Insecure        bool
 	LogLevel        slog.Level
@@ -48,6 +49,7 @@ func Default() Config {
 		APIAddr:      "127.0.0.1:9080",
 		ClusterAddr:  "127.0.0.1:7946",
 		Engine:       "auto",
+		DiskReserve:  64 << 20,
 		DrainTimeout: 30 * time.Second,
 		LogFormat:    "text",
 	}
@@ -83,6 +85,8 @@ func (c Config) checkIdentity() error {
 		return fmt.Errorf("--engine %q must be auto, portable or epoll", c.Engine)
 	case c.LogFormat != "text" && c.LogFormat != "json":
 		return fmt.Errorf("--log-format %q must be text or json", c.LogFormat)
+	case c.DiskReserve != 0 && c.DiskReserve < 1<<20:
+		return fmt.Errorf("--disk-reserve must be 0 or at least 1MiB; 64MiB is the default")
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout %s must not be negative", c.DrainTimeout)
 	}

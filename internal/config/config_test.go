@@ -49,6 +49,8 @@ func TestLoad_refuses(t *testing.T) {
 		"bad number":       {env: []string{"LBNODE_BOOTSTRAP_EXPECT=three"}, want: []string{"LBNODE_BOOTSTRAP_EXPECT", "three"}},
 		"bad duration":     {args: []string{"--drain-timeout", "30"}, want: []string{"--drain-timeout", "30s"}},
 		"bad level":        {args: []string{"--log-level", "loud"}, want: []string{"--log-level", "loud"}},
+		"bad size":         {args: []string{"--disk-reserve", "64MB"}, want: []string{"--disk-reserve", "64MB", "64MiB"}},
+		"small reserve":    {args: []string{"--disk-reserve", "1KiB"}, want: []string{"--disk-reserve", "1MiB"}},
 		"bad engine":       {args: []string{"--engine", "warp"}, want: []string{"--engine", "portable"}},
 		"cert without key": {args: []string{"--tls-cert-file", "c"}, want: []string{"--tls-key-file"}},
 		"tls without cert": {args: []string{"--proxy-tls-addr", "127.0.0.1:8443"}, want: []string{"--tls-cert-file"}},
@@ -107,5 +109,19 @@ func TestLoad_help(t *testing.T) {
 		if !strings.Contains(out.String(), "--"+o.name) {
 			t.Errorf("usage does not mention --%s", o.name)
 		}
+	}
+}
+
+func TestLoad_size(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]int64{"0": 0, "2MiB": 2 << 20, "1GiB": 1 << 30, "2048KiB": 2 << 20, "1048577": 1<<20 + 1} {
+		c, err := Load([]string{"--disk-reserve", in}, nil, nil)
+		if err != nil || c.DiskReserve != want {
+			t.Errorf("--disk-reserve %s = %d, %v, want %d", in, c.DiskReserve, err, want)
+		}
+	}
+	var out bytes.Buffer
+	if _, err := Load([]string{"--help"}, nil, &out); !errors.Is(err, flag.ErrHelp) || !strings.Contains(out.String(), "(default 64MiB)") {
+		t.Errorf("usage does not show the default size: %v\n%s", err, out.String())
 	}
 }

@@ -40,6 +40,7 @@ func (c *Config) options() []option {
 		list("join", "cluster addresses of any members, separated by commas", "HOST:PORT,…", &c.Join),
 		number("bootstrap-expect", "start a new cluster once this many nodes with the same flags see each other", &c.BootstrapExpect),
 		toggle("non-voter", "serve and follow, never vote", &c.NonVoter),
+		byteSize("disk-reserve", "room held back in the data dir for when its disk is full; 0 = none", &c.DiskReserve),
 		text("cluster-key-file", "the secret that all nodes share; made by `lbnode keygen`", "FILE", &c.ClusterKeyFile),
 		text("engine", "HTTP engine: auto (= portable), portable, or epoll (Linux, experimental)", "NAME", &c.Engine),
 		prefixes("trusted-proxies", "networks whose X-Forwarded-* headers are kept, separated by commas", &c.TrustedProxies),
@@ -92,6 +93,41 @@ func duration(name, usage string, p *time.Duration) option {
 		}
 		return nil
 	}), func() []string { return []string{p.String()} }}
+}
+
+// units are the suffixes of sizes.
+func units() []struct {
+	suffix string
+	bytes  int64
+} {
+	return []struct {
+		suffix string
+		bytes  int64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}}
+}
+
+func byteSize(name, usage string, p *int64) option {
+	return option{name, usage, "SIZE", one(func(s string) error {
+		digits, factor := s, int64(1)
+		for _, u := range units() {
+			if d, ok := strings.CutSuffix(s, u.suffix); ok {
+				digits, factor = d, u.bytes
+			}
+		}
+		v, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || v < 0 || v > 1<<40/factor {
+			return fmt.Errorf("must be a size such as 64MiB, got %q", s)
+		}
+		*p = v * factor
+		return nil
+	}), func() []string {
+		for _, u := range slices.Backward(units()) {
+			if *p > 0 && *p%u.bytes == 0 {
+				return []string{strconv.FormatInt(*p/u.bytes, 10) + u.suffix}
+			}
+		}
+		return []string{strconv.FormatInt(*p, 10)}
+	}}
 }
 
 func unmarshal(name, usage, arg string, p interface {
