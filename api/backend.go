@@ -13,6 +13,8 @@ type Backend struct {
 	AdminState string   `json:"admin_state"` // init, ready, stopped, decommissioned
 	LoadFactor float64  `json:"load_factor"`
 
+	MaxConnections int `json:"max_connections"` // requests on it at a time from each node; 0 = as the pool says
+
 	NodeState   string    `json:"node_state"` // init, ready, stopped, error, decommissioned
 	Draining    bool      `json:"draining"`   // taken out by the operator, requests may still run
 	Drained     bool      `json:"drained"`    // taken out, and no request runs on any node
@@ -61,6 +63,8 @@ type BackendInput struct {
 	Tags       []string `json:"tags,omitempty"`
 	AdminState string   `json:"admin_state,omitempty"`
 	LoadFactor *float64 `json:"load_factor,omitempty"`
+
+	MaxConnections int `json:"max_connections,omitempty"`
 }
 
 // The values of GET /backends/health.

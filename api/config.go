@@ -2,16 +2,25 @@ package api
 
 // Pool is a named group of backends.
 type Pool struct {
-	ID          string      `json:"id"`
-	Algorithm   string      `json:"algorithm"`
-	Hash        HashKey     `json:"hash"`
-	Protocol    string      `json:"protocol"` // auto, http1, h2, h2c
-	Health      HealthCheck `json:"health"`
-	OnEmpty     string      `json:"on_empty"` // panic, fail
-	Initial     string      `json:"initial"`  // down, up
-	TLS         BackendTLS  `json:"tls"`
-	CreateIndex uint64      `json:"create_index"`
-	ModifyIndex uint64      `json:"modify_index"`
+	ID        string      `json:"id"`
+	Algorithm string      `json:"algorithm"`
+	Hash      HashKey     `json:"hash"`
+	Protocol  string      `json:"protocol"` // auto, http1, h2, h2c
+	Health    HealthCheck `json:"health"`
+	OnEmpty   string      `json:"on_empty"` // panic, fail
+	Initial   string      `json:"initial"`  // down, up
+	TLS       BackendTLS  `json:"tls"`
+
+	SlowStart      string  `json:"slow_start"`      // "0s" = none
+	MaxConnections int     `json:"max_connections"` // on each backend at a time from each node; 0 = no bound
+	Queue          Queue   `json:"queue"`
+	Retry          Retry   `json:"retry"`
+	Outlier        Outlier `json:"outlier"`
+	Sticky         Sticky  `json:"sticky"`
+	ProxyProtocol  string  `json:"proxy_protocol"` // none, v1, v2
+
+	CreateIndex uint64 `json:"create_index"`
+	ModifyIndex uint64 `json:"modify_index"`
 }
 
 // HashKey is what consistent_hash hashes.
@@ -22,7 +31,7 @@ type HashKey struct {
 
 // HealthCheck says how a pool's backends are probed.
 type HealthCheck struct {
-	Type     string `json:"type"` // http, tcp, none
+	Type     string `json:"type"` // http, tcp, grpc, none
 	Method   string `json:"method"`
 	Path     string `json:"path"`
 	Host     string `json:"host"`
@@ -31,6 +40,7 @@ type HealthCheck struct {
 	Timeout  string `json:"timeout"`
 	Rise     int    `json:"rise"`
 	Fall     int    `json:"fall"`
+	Service  string `json:"service"` // grpc: what is asked for
 }
 
 // BackendTLS says how TLS to backends is verified.
@@ -50,6 +60,14 @@ type PoolInput struct {
 	OnEmpty   string            `json:"on_empty,omitempty"`
 	Initial   string            `json:"initial,omitempty"`
 	TLS       *BackendTLS       `json:"tls,omitempty"`
+
+	SlowStart      string        `json:"slow_start,omitempty"`
+	MaxConnections int           `json:"max_connections,omitempty"`
+	Queue          *QueueInput   `json:"queue,omitempty"`
+	Retry          *RetryInput   `json:"retry,omitempty"`
+	Outlier        *OutlierInput `json:"outlier,omitempty"`
+	Sticky         *StickyInput  `json:"sticky,omitempty"`
+	ProxyProtocol  string        `json:"proxy_protocol,omitempty"`
 }
 
 // HealthCheckInput is what a client says about a health check. Empty fields are left out.
@@ -63,6 +81,7 @@ type HealthCheckInput struct {
 	Timeout  string `json:"timeout,omitempty"`
 	Rise     int    `json:"rise,omitempty"`
 	Fall     int    `json:"fall,omitempty"`
+	Service  string `json:"service,omitempty"`
 }
 
 // Route sends the requests that it matches to a pool.
@@ -94,6 +113,9 @@ type Timeouts struct {
 	Connect   string `json:"connect"`
 	FirstByte string `json:"first_byte"`
 	Total     string `json:"total"`
+
+	Idle         string `json:"idle"`
+	UpgradedIdle string `json:"upgraded_idle"`
 }
 
 // RouteInput is what a client says about a route. Nil and empty fields are left out.
@@ -123,6 +145,9 @@ type TimeoutsInput struct {
 	Connect   string `json:"connect,omitempty"`
 	FirstByte string `json:"first_byte,omitempty"`
 	Total     string `json:"total,omitempty"`
+
+	Idle         string `json:"idle,omitempty"`
+	UpgradedIdle string `json:"upgraded_idle,omitempty"`
 }
 
 // Frontend is a tenant or site in front of the balancer. Its secret is never shown.

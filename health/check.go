@@ -52,6 +52,14 @@ func newCheck(b *state.Backend, p *state.Pool, version string) check {
 	if p.Health.Type == state.CheckTCP {
 		return &tcpCheck{addr: addr.HostPort(), timeout: timeout}
 	}
+	if p.Health.Type == state.CheckGRPC {
+		c, err := newGRPCCheck(addr, &p.PoolSpec, version)
+		if err != nil {
+			return broken(err.Error())
+		}
+		c.timeout = timeout
+		return c
+	}
 	c, err := newHTTPCheck(addr, &p.PoolSpec, version)
 	if err != nil {
 		return broken(err.Error())

@@ -48,7 +48,7 @@ func (c *converter) backend(b *state.Backend) api.Backend {
 	pool, _ := c.v.Pool(b.Pool)
 	routable, reasons := explain(circumstances{backend: b, pool: pool, runtime: rt, inFlight: inFlight, node: c.s.cfg.NodeID, poolFailed: c.poolFailed(b.Pool, pool)})
 	return api.Backend{
-		ID: b.ID, Address: b.Address, Pool: b.Pool, Weight: b.Weight, Tags: list(b.Tags), AdminState: string(b.AdminState), LoadFactor: b.LoadFactor,
+		ID: b.ID, Address: b.Address, Pool: b.Pool, Weight: b.Weight, Tags: list(b.Tags), AdminState: string(b.AdminState), LoadFactor: b.LoadFactor, MaxConnections: b.MaxConnections,
 		NodeState: string(b.NodeState()), Draining: b.Draining(), Drained: b.Drained, Verdict: string(b.Verdict), VerdictText: b.VerdictText,
 		AdminSince: b.AdminSince.UTC(), StateSince: b.StateSince.UTC(),
 		Routable: routable, Reasons: reasons, LatencyMS: ms(latency), InFlight: inFlight, Meetings: rt.Meetings, Attendees: rt.Attendees,
@@ -81,9 +81,11 @@ func poolAnswer(p *state.Pool) api.Pool {
 		ID: p.ID, Algorithm: string(p.Algorithm), Hash: hashAnswer(p.Hash), Protocol: string(p.Protocol),
 		Health: api.HealthCheck{
 			Type: string(h.Type), Method: h.Method, Path: h.Path, Host: h.Host, Statuses: h.Statuses,
-			Interval: h.Interval.String(), Timeout: h.Timeout.String(), Rise: h.Rise, Fall: h.Fall,
+			Interval: h.Interval.String(), Timeout: h.Timeout.String(), Rise: h.Rise, Fall: h.Fall, Service: h.Service,
 		},
 		OnEmpty: string(p.OnEmpty), Initial: string(p.Initial), TLS: api.BackendTLS(p.TLS),
+		SlowStart: p.SlowStart.String(), MaxConnections: p.MaxConnections, Queue: queueAnswer(p.Queue), Retry: retryAnswer(p.Retry),
+		Outlier: outlierAnswer(p.Outlier), Sticky: stickyAnswer(p.Sticky), ProxyProtocol: proxyProtocolAnswer(p.ProxyProtocol),
 		CreateIndex: p.CreateIndex, ModifyIndex: p.ModifyIndex,
 	}
 }
@@ -99,7 +101,7 @@ func routeAnswer(r *state.Route) api.Route {
 		Match: api.Match{Host: m.Host, Path: m.Path, PathType: string(m.PathType), Method: m.Method, Headers: dict(m.Headers), Query: dict(m.Query)},
 		Timeouts: api.Timeouts{
 			Connect: r.Timeouts.Connect.String(), FirstByte: r.Timeouts.FirstByte.String(),
-			Total: r.Timeouts.Total.String(),
+			Total: r.Timeouts.Total.String(), Idle: r.Timeouts.Idle.String(), UpgradedIdle: r.Timeouts.UpgradedIdle.String(),
 		},
 		CreateIndex: r.CreateIndex, ModifyIndex: r.ModifyIndex,
 	}

@@ -306,7 +306,7 @@ func TestRoute(t *testing.T) {
 	h.do(http.MethodPost, "/routes", seedRoute).want(http.StatusCreated).into(&got)
 	want := api.Route{
 		ID: got.ID, Match: api.Match{Path: "/users", PathType: "prefix", Method: "GET", Headers: map[string]string{}, Query: map[string]string{}},
-		BackendPool: "users-service", Algorithm: "least_connections", Timeouts: api.Timeouts{Connect: "2s", FirstByte: "0s", Total: "0s"}, Retries: 2,
+		BackendPool: "users-service", Algorithm: "least_connections", Timeouts: api.Timeouts{Connect: "2s", FirstByte: "0s", Total: "0s", Idle: "0s", UpgradedIdle: "0s"}, Retries: 2,
 		CreateIndex: 2, ModifyIndex: 2,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -340,12 +340,19 @@ func TestPool(t *testing.T) {
 	h.do(http.MethodPost, "/pools", `{"id":"web","health":{"path":"/healthz","interval":"500ms"}}`).want(http.StatusCreated).into(&got)
 	want := api.Pool{
 		ID: "web", Algorithm: "round_robin", Hash: api.HashKey{Source: "client_ip"}, Protocol: "auto", OnEmpty: "panic", Initial: "down",
-		Health:      api.HealthCheck{Type: "http", Method: "GET", Path: "/healthz", Interval: "500ms", Timeout: "1s", Rise: 2, Fall: 3},
-		CreateIndex: 2, ModifyIndex: 2,
+		Health:    api.HealthCheck{Type: "http", Method: "GET", Path: "/healthz", Interval: "500ms", Timeout: "1s", Rise: 2, Fall: 3},
+		SlowStart: "0s", Queue: api.Queue{Timeout: "5s"}, Retry: api.Retry{On: []string{"connect_failure"}, BudgetPercent: 20, BudgetMin: 10},
+		Outlier: api.Outlier{BaseEjection: "30s", MaxEjection: "5m0s", MaxPercent: 10}, Sticky: api.Sticky{TTL: "0s", SameSite: "lax", Path: "/"},
+		ProxyProtocol: "none", CreateIndex: 2, ModifyIndex: 2,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("POST /pools (-want +got)\n%s", diff)
 	}
+	h.do(http.MethodPatch, "/pools/web", `{"retry":{"on":["reset","503"]},"sticky":{"cookie":"LB"},"outlier":{"consecutive_errors":5},"queue":{"size":9}}`).want(http.StatusOK).into(&got)
+	if got.Retry.On[1] != "503" || got.Sticky.Cookie != "LB" || got.Outlier.ConsecutiveErrors != 5 || got.Queue.Size != 9 {
+		t.Errorf("PATCH of what protects = %+v", got)
+	}
+	h.do(http.MethodPatch, "/pools/web", `{"retry":{"on":["teapot"]}}`).want(http.StatusBadRequest).at("/retry/on/0", "must be one of")
 	h.do(http.MethodPost, "/pools", `{"algorithm":"random"}`).want(http.StatusBadRequest).at("/id", "must not be empty")
 	h.do(http.MethodPatch, "/pools/web", `{"health":{"interval":"1m30s"}}`).want(http.StatusOK).into(&got)
 	if got.Health.Interval != "1m30s" || got.Health.Path != "/healthz" {

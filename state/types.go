@@ -68,11 +68,12 @@ const (
 	IPHash           Algorithm = "ip_hash"           // consistent hash of the client address
 	ConsistentHash   Algorithm = "consistent_hash"   // consistent hash of [HashKey]
 	LeastLatency     Algorithm = "least_latency"     // peak EWMA × in-flight
+	LeastLoad        Algorithm = "least_load"        // the load that backends report × load_factor / weight
 )
 
 // Algorithms lists all of them, for validation and messages.
 func Algorithms() []Algorithm {
-	return []Algorithm{RoundRobin, LeastConnections, Random, IPHash, ConsistentHash, LeastLatency}
+	return []Algorithm{RoundRobin, LeastConnections, Random, IPHash, ConsistentHash, LeastLatency, LeastLoad}
 }
 
 // Duration is a time.Duration that reads and writes Go's notation ("1.5s", "200ms") in JSON.
@@ -108,7 +109,9 @@ type BackendSpec struct {
 	Weight     int        `json:"weight"` // share of traffic, 0..[MaxWeight]; 0 takes no new requests
 	Tags       []string   `json:"tags"`   // a frontend's required_tags must all be among them
 	AdminState AdminState `json:"admin_state"`
-	LoadFactor float64    `json:"load_factor"` // multiplies the load of a BigBlueButton server, 0 < f ≤ 1000
+	LoadFactor float64    `json:"load_factor"` // multiplies the load that the backend reports, 0 < f ≤ 1000
+	// MaxConnections bounds the requests that one node has on the backend at a time; 0 = as the pool says.
+	MaxConnections int `json:"max_connections,omitzero"`
 }
 
 // BackendStatus is what the cluster knows about a backend. No operator writes it and it moves no
@@ -164,8 +167,9 @@ type HealthCheck struct {
 	Statuses string    `json:"statuses"` // http: what passes, e.g. "200-399,401"; "" = any answer below 500
 	Interval Duration  `json:"interval"`
 	Timeout  Duration  `json:"timeout"`
-	Rise     int       `json:"rise"` // passes in a row until a node says up
-	Fall     int       `json:"fall"` // failures in a row until a node says down
+	Rise     int       `json:"rise"`             // passes in a row until a node says up
+	Fall     int       `json:"fall"`             // failures in a row until a node says down
+	Service  string    `json:"service,omitzero"` // grpc: what is asked for; "" = the server as a whole
 }
 
 // CheckType is the protocol of a health check.
@@ -175,6 +179,7 @@ type CheckType string
 const (
 	CheckHTTP CheckType = "http"
 	CheckTCP  CheckType = "tcp"
+	CheckGRPC CheckType = "grpc" // grpc.health.v1.Health/Check says SERVING
 	CheckNone CheckType = "none" // always up: only live traffic tells
 )
 
@@ -242,6 +247,14 @@ type PoolSpec struct {
 	OnEmpty   OnEmpty     `json:"on_empty"`
 	Initial   Initial     `json:"initial"`
 	TLS       BackendTLS  `json:"tls"`
+
+	SlowStart      Duration      `json:"slow_start,omitzero"`      // a backend that becomes usable gets 10 % of its share, growing to all in this time
+	MaxConnections int           `json:"max_connections,omitzero"` // requests on each backend at a time from each node; 0 = no bound
+	Queue          Queue         `json:"queue,omitzero"`
+	Retry          Retry         `json:"retry,omitzero"`
+	Outlier        Outlier       `json:"outlier,omitzero"`
+	Sticky         Sticky        `json:"sticky,omitzero"`
+	ProxyProtocol  ProxyProtocol `json:"proxy_protocol,omitzero"` // sent to the backends; "" = none
 }
 
 // Pool is a stored pool.
@@ -275,6 +288,9 @@ type Timeouts struct {
 	Connect   Duration `json:"connect"`    // until the backend connection stands
 	FirstByte Duration `json:"first_byte"` // from the request's end to the response head
 	Total     Duration `json:"total"`      // the whole exchange; upgraded connections are exempt
+
+	Idle         Duration `json:"idle,omitzero"`          // without a byte in either direction; upgraded connections are exempt
+	UpgradedIdle Duration `json:"upgraded_idle,omitzero"` // the same for upgraded connections
 }
 
 // RouteSpec sends the requests that it matches to a pool.
@@ -286,7 +302,7 @@ type RouteSpec struct {
 	Algorithm   Algorithm `json:"algorithm"` // "" = the pool's
 	Hash        HashKey   `json:"hash"`      // source "" = the pool's
 	Timeouts    Timeouts  `json:"timeouts"`
-	Retries     int       `json:"retries"` // further backends tried when connecting fails, 0..10
+	Retries     int       `json:"retries"` // further backends tried after the failures in the pool's retry.on, 0..10
 }
 
 // Route is a stored route.

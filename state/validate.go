@@ -124,6 +124,7 @@ func (s *BackendSpec) Validate() []FieldError {
 	}
 	c.id("/pool", s.Pool)
 	c.between("/weight", s.Weight, 0, MaxWeight)
+	c.between("/max_connections", s.MaxConnections, 0, MaxConnections)
 	c.tags("/tags", s.Tags)
 	oneOf(&c, "/admin_state", s.AdminState, []AdminState{AdminInit, AdminReady, AdminStopped, AdminDecommissioned})
 	if !(s.LoadFactor > 0 && s.LoadFactor <= maxLoadFactor) {
@@ -147,6 +148,7 @@ func (s *PoolSpec) Normalize() {
 	setDefault(&h.Timeout, Duration(time.Second))
 	setDefault(&h.Rise, 2)
 	setDefault(&h.Fall, 3)
+	s.normalizeProtection()
 }
 
 // Validate implements [Spec].
@@ -159,6 +161,7 @@ func (s *PoolSpec) Validate() []FieldError {
 	oneOf(&c, "/on_empty", s.OnEmpty, []OnEmpty{OnEmptyPanic, OnEmptyFail})
 	oneOf(&c, "/initial", s.Initial, []Initial{InitialDown, InitialUp})
 	c.health(s.Health)
+	c.protection(s)
 	if len(s.TLS.CA) > maxCA {
 		c.add("/tls/ca", "must be at most %d bytes", maxCA)
 	} else if s.TLS.CA != "" {
@@ -170,7 +173,12 @@ func (s *PoolSpec) Validate() []FieldError {
 }
 
 func (c *checks) health(h HealthCheck) {
-	oneOf(c, "/health/type", h.Type, []CheckType{CheckHTTP, CheckTCP, CheckNone})
+	oneOf(c, "/health/type", h.Type, []CheckType{CheckHTTP, CheckTCP, CheckGRPC, CheckNone})
+	if len(h.Service) > maxPattern || strings.ContainsFunc(h.Service, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		c.add("/health/service", "must be at most %d bytes without control characters", maxPattern)
+	} else if h.Service != "" && h.Type != CheckGRPC {
+		c.add("/health/service", "goes with type %q alone", CheckGRPC)
+	}
 	oneOf(c, "/health/method", h.Method, []string{"GET", "HEAD"})
 	if u, err := url.ParseRequestURI(h.Path); err != nil || !strings.HasPrefix(h.Path, "/") || u.Fragment != "" {
 		c.add("/health/path", "must be a path that starts with /, got %q", h.Path)
@@ -262,6 +270,8 @@ func (s *RouteSpec) Validate() []FieldError {
 	c.duration("/timeouts/connect", s.Timeouts.Connect, Duration(time.Millisecond), maxTimeout)
 	c.duration("/timeouts/first_byte", s.Timeouts.FirstByte, 0, maxTimeout)
 	c.duration("/timeouts/total", s.Timeouts.Total, 0, maxTimeout)
+	c.duration("/timeouts/idle", s.Timeouts.Idle, 0, maxTimeout)
+	c.duration("/timeouts/upgraded_idle", s.Timeouts.UpgradedIdle, 0, maxTimeout)
 	c.between("/retries", s.Retries, 0, MaxRetries)
 	return c.errs
 }

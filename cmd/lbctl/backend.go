@@ -22,7 +22,8 @@ func backendNoun() *noun {
 			{flag: "weight", path: "weight", typ: numberField, usage: "share of traffic, 0 to 1000 (default 1)"},
 			{flag: "tag", path: "tags", typ: listField, usage: "tag; repeat for several, they replace the whole list"},
 			{flag: "admin-state", path: "admin_state", usage: "init, ready, stopped or decommissioned (default ready)"},
-			{flag: "load-factor", path: "load_factor", typ: decimalField, usage: "multiplies the load of a BigBlueButton server (default 1)"},
+			{flag: "load-factor", path: "load_factor", typ: decimalField, usage: "multiplies the load that the backend reports (default 1)"},
+			{flag: "max-connections", path: "max_connections", typ: numberField, usage: "requests on it at a time from each node; 0 = as the pool says"},
 		},
 		filters: []field{
 			{flag: "pool", path: "pool", usage: "only those of this pool"},

@@ -12,11 +12,12 @@ func poolNoun() *noun {
 	return &noun{
 		name: "pool", path: "pools", args: "ID", input: reflect.TypeFor[api.PoolInput](),
 		fields: []field{
-			{flag: "algorithm", path: "algorithm", usage: "round_robin, least_connections, random, ip_hash, consistent_hash or least_latency"},
+			{flag: "algorithm", path: "algorithm", usage: "round_robin, least_connections, random, ip_hash, consistent_hash, least_latency or least_load"},
 			{flag: "hash-source", path: "hash.source", usage: "what consistent_hash hashes: client_ip, header, cookie, query or path"},
 			{flag: "hash-name", path: "hash.name", usage: "name of the header, cookie or query parameter to hash"},
 			{flag: "protocol", path: "protocol", usage: "auto, http1, h2 or h2c"},
-			{flag: "health-type", path: "health.type", usage: "http, tcp or none"},
+			{flag: "health-type", path: "health.type", usage: "http, tcp, grpc or none"},
+			{flag: "health-service", path: "health.service", usage: "grpc: the service that is asked for (default the server as a whole)"},
 			{flag: "health-method", path: "health.method", usage: "GET or HEAD"},
 			{flag: "health-path", path: "health.path", usage: "path and query that is probed"},
 			{flag: "health-host", path: "health.host", usage: "Host header of the probes"},
@@ -27,6 +28,24 @@ func poolNoun() *noun {
 			{flag: "fall", path: "health.fall", typ: numberField, usage: "failures in a row until a node says down"},
 			{flag: "on-empty", path: "on_empty", usage: "when no backend is healthy: panic (use all) or fail (503)"},
 			{flag: "initial", path: "initial", usage: "before the first verdict: down or up"},
+			{flag: "slow-start", path: "slow_start", usage: "time in which a backend that becomes usable grows into its share, such as 30s; 0s = at once"},
+			{flag: "max-connections", path: "max_connections", typ: numberField, usage: "requests on each backend at a time from each node; 0 = no bound"},
+			{flag: "queue-size", path: "queue.size", typ: numberField, usage: "requests that wait on a node for a backend below max_connections; 0 = 503 at once"},
+			{flag: "queue-timeout", path: "queue.timeout", usage: "how long they wait (default 5s)"},
+			{flag: "retry-on", path: "retry.on", typ: listField, usage: "connect_failure, reset, timeout, 502, 503, 504 (default connect_failure); may be repeated"},
+			{flag: "retry-non-idempotent", path: "retry.non_idempotent", typ: toggleField, usage: "retry POST and the like too after they were sent"},
+			{flag: "retry-budget-percent", path: "retry.budget_percent", typ: numberField, usage: "retries of requests that were sent, in percent of the requests (default 20)"},
+			{flag: "retry-budget-min", path: "retry.budget_min", typ: numberField, usage: "retries a second that are always allowed (default 10)"},
+			{flag: "outlier-errors", path: "outlier.consecutive_errors", typ: numberField, usage: "failures in a row after which a node ejects a backend; 0 = never"},
+			{flag: "outlier-base-ejection", path: "outlier.base_ejection", usage: "how long the first time, then twice, three times … (default 30s)"},
+			{flag: "outlier-max-ejection", path: "outlier.max_ejection", usage: "how long at most (default 5m)"},
+			{flag: "outlier-max-percent", path: "outlier.max_percent", typ: numberField, usage: "of the pool that may be out at a time (default 10; one always may)"},
+			{flag: "sticky-cookie", path: "sticky.cookie", usage: "name of the cookie that keeps clients on their backend; \"\" = not sticky"},
+			{flag: "sticky-ttl", path: "sticky.ttl", usage: "how long browsers keep it (default until they are closed)"},
+			{flag: "sticky-secure", path: "sticky.secure", typ: toggleField, usage: "send it over TLS only"},
+			{flag: "sticky-same-site", path: "sticky.same_site", usage: "lax, strict or none (default lax)"},
+			{flag: "sticky-path", path: "sticky.path", usage: "path of the cookie (default /)"},
+			{flag: "proxy-protocol", path: "proxy_protocol", usage: "tell backends the client's address: none, v1 or v2"},
 			{flag: "tls-skip-verify", path: "tls.skip_verify", typ: toggleField, usage: "do not verify certificates of https backends"},
 			{flag: "tls-server-name", path: "tls.server_name", usage: "name in the certificates of https backends"},
 			{flag: "tls-ca-file", path: "tls.ca", typ: fileField, usage: "PEM file with the authorities of https backends"},
@@ -91,6 +110,7 @@ func describePool(a *app, p api.Pool) {
 	if p.Health.Type == "http" {
 		facts = append(facts, fact{"Passes", firstOf(p.Health.Statuses, "any status below 500")}, fact{"Probed host", p.Health.Host})
 	}
+	facts = append(facts, protectionFacts(p)...)
 	verify := "verified"
 	if p.TLS.SkipVerify {
 		verify = "NOT verified"
