@@ -9,11 +9,13 @@ import (
 
 // Header names of the admin API.
 const (
-	HeaderRequestID      = "X-Request-Id"    // of every answer: the Idempotency-Key, or a generated id
-	HeaderIndex          = "X-Lbnode-Index"  // log index of what was read, or at which the write is visible
-	HeaderNode           = "X-Lbnode-Node"   // id of the node that answers
-	HeaderLeader         = "X-Lbnode-Leader" // id of the leader it knows; missing = none
-	HeaderStale          = "X-Lbnode-Stale"  // "true": read from disk, no leader has confirmed it yet
+	HeaderRequestID = "X-Request-Id"    // of every answer: the Idempotency-Key, or a generated id
+	HeaderIndex     = "X-Lbnode-Index"  // log index of what was read, or at which the write is visible
+	HeaderNode      = "X-Lbnode-Node"   // id of the node that answers
+	HeaderLeader    = "X-Lbnode-Leader" // id of the leader it knows; missing = none
+	HeaderStale     = "X-Lbnode-Stale"  // "true": read from disk, no leader has confirmed it yet
+	// HeaderLastContact is how long ago the node heard the leader, such as 12ms; 0s on the leader, missing = never.
+	HeaderLastContact    = "X-Lbnode-Last-Contact"
 	HeaderIdempotencyKey = "Idempotency-Key" // of a write: repeats have their effect once
 )
 

@@ -7,8 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/lbnode/lbnode/api"
 )
 
 // DefaultPort is the port of an address that names neither scheme nor port.
@@ -21,6 +24,8 @@ type Config struct {
 	// Token is sent as bearer token; "" = none.
 	Token     string
 	UserAgent string
+	// Consistency is what every read asks for: one of api's Read constants; "" = stale.
+	Consistency string
 	// Timeout bounds one call with all its attempts; a deadline of the context that is earlier wins.
 	Timeout time.Duration
 	// LeaderWait bounds how long a call goes on trying while every node says that there is no leader.
@@ -62,6 +67,7 @@ func (c Config) Validate() error {
 	}
 	need(!strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r >= 0x7f }), "Token must be visible ASCII")
 	need(c.UserAgent != "", "UserAgent must be set")
+	need(slices.Contains([]string{"", api.ReadStale, api.ReadLeader, api.ReadLinearizable}, c.Consistency), "Consistency must be stale, leader or linearizable, got %q", c.Consistency)
 	need(c.Timeout > 0, "Timeout must be positive, got %s", c.Timeout)
 	need(c.LeaderWait >= 0, "LeaderWait must not be negative, got %s", c.LeaderWait)
 	need(c.MaxAnswer > 0, "MaxAnswer must be positive, got %d", c.MaxAnswer)

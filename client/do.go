@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/http/httptrace"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/lbnode/lbnode/api"
 )
+
+const paramConsistency = "consistency"
 
 // retryPause is how long a call waits before it asks all nodes again, where none says Retry-After.
 const retryPause = 500 * time.Millisecond
@@ -132,10 +135,21 @@ func (k *call) try(ctx context.Context, node string, others int) (*Response, ver
 	return nil, tryNext
 }
 
+// query is that of the request, with how new the answer of a read must be.
+func (k *call) query() url.Values {
+	level := k.c.cfg.Consistency
+	if k.r.Method != http.MethodGet || level == "" || k.r.Query.Has(paramConsistency) {
+		return k.r.Query
+	}
+	q := url.Values{paramConsistency: {level}}
+	maps.Copy(q, k.r.Query)
+	return q
+}
+
 func (k *call) request(ctx context.Context, node string) (*http.Request, error) {
 	target := node + k.r.Path
-	if len(k.r.Query) > 0 {
-		target += "?" + k.r.Query.Encode()
+	if q := k.query(); len(q) > 0 {
+		target += "?" + q.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, k.r.Method, target, bytes.NewReader(k.r.Body))
 	if err != nil {

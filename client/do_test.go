@@ -212,7 +212,7 @@ func TestDo_failover(t *testing.T) {
 		{"write, hung up", hangUp, patch()},
 		{"write, no leader", problem(503, api.CodeNoLeader, api.OutcomeNotApplied), patch()},
 		{"write, unknown", problem(504, api.CodeOutcomeUnknown, api.OutcomeUnknown), patch()},
-		{"read, behind", problem(503, api.CodeIndexNotReached, ""), get()},
+		{"read, behind", problem(504, api.CodeIndexNotReached, ""), get()},
 		{"read, gateway", answer(502, "text/plain", ""), get()},
 		{"read, no JSON", answer(200, "text/html", "<html>"), get()},
 		{"read, hangs", hang, get()},

@@ -13,6 +13,7 @@ import (
 type fsm struct {
 	raft.FSM
 	applied atomic.Uint64
+	moved   bell                                        // rings after applied has moved
 	onConf  func(index uint64, conf raft.Configuration) // must not block
 }
 
@@ -20,6 +21,7 @@ type fsm struct {
 func (f *fsm) Apply(l *raft.Log) any {
 	resp := f.FSM.Apply(l)
 	f.applied.Store(l.Index)
+	f.moved.ring()
 	return resp
 }
 
@@ -29,6 +31,7 @@ func (f *fsm) StoreConfiguration(index uint64, conf raft.Configuration) {
 		cs.StoreConfiguration(index, conf)
 	}
 	f.applied.Store(index)
+	f.moved.ring()
 	f.onConf(index, conf)
 }
 
@@ -47,6 +50,7 @@ func (f *batchFSM) ApplyBatch(logs []*raft.Log) []any {
 		}
 	}
 	f.applied.Store(logs[len(logs)-1].Index)
+	f.moved.ring()
 	return resp
 }
 

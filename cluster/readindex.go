@@ -26,6 +26,8 @@ func (n *Node) ReadIndex(ctx context.Context) (index uint64, err error) {
 			return err
 		},
 		func(ctx context.Context, addr string) error {
+			ctx, stop := n.whileLeading(ctx, addr)
+			defer stop()
 			resp, err := callJSON[readResponse](ctx, n.mux, addr, methodRead, empty{})
 			if err != nil {
 				return fmt.Errorf("%w: %w", errNotTaken, err) // a read may always be repeated

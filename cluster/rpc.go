@@ -17,6 +17,7 @@ const (
 	methodPropose  = "cluster.propose"  // one command, to the leader
 	methodRead     = "cluster.read"     // a linearizable read index, from the leader
 	methodTerm     = "cluster.term"     // the current term of a voter
+	methodApplied  = "cluster.applied"  // what the leader has applied
 	methodRemove   = "cluster.remove"   // remove a member, to the leader
 	methodRemoved  = "cluster.removed"  // tells a node that it is no member any more
 	methodTransfer = "cluster.transfer" // hand over leadership, to the leader
@@ -100,6 +101,7 @@ func (n *Node) handleRPC() {
 	n.mux.Handle(methodPropose, n.servePropose)
 	n.mux.Handle(methodRead, jsonHandler(n.serveRead))
 	n.mux.Handle(methodTerm, jsonHandler(n.serveTerm))
+	n.mux.Handle(methodApplied, jsonHandler(n.serveLeaderIndex))
 	n.mux.Handle(methodRemove, jsonHandler(n.serveRemove))
 	n.mux.Handle(methodRemoved, jsonHandler(n.serveRemoved))
 	n.mux.Handle(methodTransfer, jsonHandler(n.serveTransfer))

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/lbnode/lbnode/api"
 	"github.com/lbnode/lbnode/state"
@@ -59,8 +60,12 @@ func (s *Server) describe(h http.Header, v *state.View) {
 		v = s.cfg.Store.View()
 	}
 	h.Set(api.HeaderIndex, strconv.FormatUint(v.Index, 10))
-	if leader := s.cfg.Cluster.Status().LeaderID; leader != "" {
-		h.Set(api.HeaderLeader, leader)
+	st := s.cfg.Cluster.Status()
+	if st.LeaderID != "" {
+		h.Set(api.HeaderLeader, st.LeaderID)
+	}
+	if st.LastContact >= 0 {
+		h.Set(api.HeaderLastContact, st.LastContact.Round(time.Millisecond).String())
 	}
 	if s.cfg.Store.Stale() {
 		h.Set(api.HeaderStale, "true")

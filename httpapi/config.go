@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/lbnode/lbnode/api"
 )
 
 // Config is what a Server is made of. All fields are needed; [DefaultConfig] fills those that have a default.
@@ -19,6 +21,7 @@ type Config struct {
 	Stats   Stats
 	Runtime Runtime
 	Drain   Drain
+	Reads   Reads
 	Ready   Ready
 	Metrics http.Handler // GET /metrics
 
@@ -27,7 +30,7 @@ type Config struct {
 	NewID  func() string    // a random UUID, for objects and requests that come without an id
 
 	WriteTimeout time.Duration // for a write to be applied; then its outcome is unknown
-	IndexTimeout time.Duration // for ?min_index to be reached
+	IndexTimeout time.Duration // for ?min_index and ?consistency to be reached, unless ?timeout says otherwise
 	StatsTimeout time.Duration // for the other nodes' counters
 }
 
@@ -35,7 +38,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Version: "dev", Logger: slog.Default(), Now: time.Now, NewID: newUUID,
-		WriteTimeout: 15 * time.Second, IndexTimeout: 10 * time.Second, StatsTimeout: 2 * time.Second,
+		WriteTimeout: 15 * time.Second, IndexTimeout: api.DefaultReadWait, StatsTimeout: 2 * time.Second,
 	}
 }
 
@@ -54,6 +57,7 @@ func (c Config) Validate() error {
 	need(c.Stats != nil, "Stats")
 	need(c.Runtime != nil, "Runtime")
 	need(c.Drain != nil, "Drain")
+	need(c.Reads != nil, "Reads")
 	need(c.Ready != nil, "Ready")
 	need(c.Metrics != nil, "Metrics")
 	need(c.Logger != nil, "Logger")

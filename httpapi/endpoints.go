@@ -15,6 +15,7 @@ type endpoint struct {
 	lenient      bool     // for probes and scrapers: other parameters are ignored
 	handle       func(*call) (answer, error)
 	raw          http.Handler // instead of handle: writes its own answer
+	ownTimeout   bool         // of a read: ?timeout is that of something else
 }
 
 // The parameters of the query string.
@@ -71,6 +72,9 @@ func (s *Server) endpoints() []endpoint {
 			endpoint{method: http.MethodPatch, path: one, handle: res.patch},
 		)
 	}
+	for i := range all {
+		all[i] = all[i].withReadParams()
+	}
 	return all
 }
 
@@ -105,7 +109,7 @@ func (s *Server) run(e endpoint, w http.ResponseWriter, r *http.Request) (answer
 	if c.params, err = parseParams(r.URL.RawQuery, e); err != nil {
 		return answer{}, err
 	}
-	if err := c.waitIndex(); err != nil {
+	if err := c.catchUp(e); err != nil {
 		return answer{}, err
 	}
 	return e.handle(c)

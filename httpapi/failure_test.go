@@ -175,9 +175,14 @@ func TestMinIndex(t *testing.T) {
 		}
 		start = time.Now()
 		r := h.do(http.MethodGet, "/pools/p?min_index=3", "")
-		r.problem(http.StatusServiceUnavailable, api.CodeIndexNotReached)
-		if took := time.Since(start); took != 10*time.Second || r.header.Get("Retry-After") == "" {
-			t.Errorf("min_index=3 gave up after %s with Retry-After %q, want 10s", took, r.header.Get("Retry-After"))
+		p := r.problem(http.StatusGatewayTimeout, api.CodeIndexNotReached)
+		if took := time.Since(start); took != 5*time.Second || !strings.Contains(p.Detail, "to index 2, not yet to 3") {
+			t.Errorf("min_index=3 gave up after %s with %q, want 5s and where it is", took, p.Detail)
+		}
+		start = time.Now()
+		h.do(http.MethodGet, "/pools/p?min_index=3&timeout=30s", "").problem(http.StatusGatewayTimeout, api.CodeIndexNotReached)
+		if took := time.Since(start); took != 30*time.Second {
+			t.Errorf("min_index=3&timeout=30s gave up after %s", took)
 		}
 	})
 	h := newHarness(t)

@@ -57,7 +57,9 @@ func listHistory(c *call) (answer, error) {
 			for k, val := range c.params {
 				q[k] = val
 			}
-			q.Del(paramMinIndex)
+			for _, p := range readParams() {
+				q.Del(p)
+			}
 			q.Set(paramBefore, strconv.FormatUint(out[len(out)-1].Index, 10))
 			header.Set("Link", api.NextLink(c.r.URL.EscapedPath()+"?"+q.Encode()))
 			break

@@ -11,8 +11,9 @@ import (
 //go:embed openapi.yaml
 var openAPIYAML []byte
 
-// openAPIJSON turns the document into JSON and puts the version of this lbnode into it.
-func openAPIJSON(version string) ([]byte, error) {
+// openAPIJSON turns the document into JSON and puts the version of this lbnode into it, and what all reads have
+// in common.
+func openAPIJSON(version string, endpoints []endpoint) ([]byte, error) {
 	var doc map[string]any
 	if err := yaml.Unmarshal(openAPIYAML, &doc); err != nil {
 		return nil, err
@@ -22,6 +23,7 @@ func openAPIJSON(version string) ([]byte, error) {
 		return nil, errors.New("it has no info")
 	}
 	info["version"] = version
+	documentReads(doc, endpoints)
 	b, err := json.Marshal(doc)
 	return append(b, '\n'), err
 }

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -103,23 +102,6 @@ func badParam(name, format string, args ...any) error {
 	return invalid("the query string is not valid", api.FieldError{Message: fmt.Sprintf("parameter %q ", name) + fmt.Sprintf(format, args...)})
 }
 
-// waitIndex does ?min_index: it waits until this node has applied that index, but not for ever.
-func (c *call) waitIndex() error {
-	index, ok, err := c.params.number(paramMinIndex, 0, 1<<63-1)
-	if err != nil || !ok {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), c.s.cfg.IndexTimeout)
-	defer cancel()
-	if err := c.s.cfg.Store.Wait(ctx, index); err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("%w: it is at %d, not yet at %d; try again or ask another node", errIndexNotReached, c.s.cfg.Store.View().Index, index)
-		}
-		return fmt.Errorf("wait for index %d: %w", index, err)
-	}
-	return nil
-}
-
 // page takes one page of a list that comes in the order of its ids, and returns the Link header to the next.
 func page[T any](c *call, all iter.Seq[T], id func(T) string) ([]T, http.Header, error) {
 	limit, limited, err := c.params.number(paramLimit, 1, api.MaxLimit)
@@ -145,7 +127,9 @@ func (c *call) nextPage(after string) string {
 	for k, v := range c.params {
 		q[k] = v
 	}
-	q.Del(paramMinIndex) // the next page is asked for when this one is there
+	for _, p := range readParams() { // the next page is asked for when this one is there
+		q.Del(p)
+	}
 	q.Set(paramAfter, after)
 	return c.r.URL.EscapedPath() + "?" + q.Encode()
 }

@@ -31,12 +31,8 @@ func invalid(detail string, errs ...api.FieldError) error {
 	return &failure{status: http.StatusBadRequest, code: api.CodeInvalid, detail: detail, errs: errs}
 }
 
-var (
-	// errPanicked says that a handler panicked.
-	errPanicked = errors.New("handler panicked")
-	// errIndexNotReached says that ?min_index was not reached in time.
-	errIndexNotReached = errors.New("this node has not applied min_index in time")
-)
+// errPanicked says that a handler panicked.
+var errPanicked = errors.New("handler panicked")
 
 // refused says what HTTP calls a refusal of a command; 0 for one that no request can cause.
 func refused(code state.Code) (int, string) {
@@ -82,8 +78,6 @@ func problemOf(err error, write bool) api.Problem {
 		for _, e := range fields {
 			p.Errors = append(p.Errors, api.FieldError(e))
 		}
-	case errors.Is(err, errIndexNotReached):
-		set(http.StatusServiceUnavailable, api.CodeIndexNotReached)
 	case errors.Is(err, ErrUnknownNode):
 		set(http.StatusNotFound, api.CodeNotFound)
 	case errors.Is(err, ErrNotSafe):

@@ -26,11 +26,11 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	doc, err := openAPIJSON(cfg.Version)
-	if err != nil {
+	s := &Server{cfg: cfg}
+	var err error
+	if s.openAPI, err = openAPIJSON(cfg.Version, s.endpoints()); err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
 	}
-	s := &Server{cfg: cfg, openAPI: doc}
 	s.router = s.newRouter()
 	return s, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lbnode/lbnode/api"
 	"github.com/lbnode/lbnode/client"
 	"github.com/lbnode/lbnode/internal/buildinfo"
 )
@@ -33,9 +34,9 @@ type app struct {
 	transport      *http.Transport // nil = the client's default
 
 	// Flags of all commands.
-	api, token, output, requestID string
-	timeout                       time.Duration
-	json, dry                     bool
+	api, token, output, requestID, consistency string
+	timeout                                    time.Duration
+	json, dry                                  bool
 
 	client *client.Client     // nil until a command needs it
 	cancel context.CancelFunc // of the command's context; nil until it is parsed
@@ -97,6 +98,7 @@ Exit codes: 0 done, 1 other, 2 usage, 3 not found, 4 conflict, 5 not authorized,
 	f.StringVar(&a.token, "token", "", "bearer token (env "+envToken+")")
 	f.DurationVar(&a.timeout, "timeout", 30*time.Second, "bound of the whole command, waiting included")
 	f.StringVarP(&a.output, "output", "o", "", "table, wide, json, yaml or name; json is the API's answer")
+	f.StringVar(&a.consistency, "consistency", "", "how new what is shown must be: stale (what the node has, the default), leader or linearizable")
 	f.BoolVar(&a.json, "json", false, "the same as -o json")
 	f.BoolVar(&a.dry, "dry", false, "print the request that would be sent, and change nothing")
 	f.StringVar(&a.requestID, "request-id", "", "Idempotency-Key of a change: repeats with the same one have their effect once")
@@ -140,6 +142,11 @@ func (a *app) checkFlags() error {
 	default:
 		return usagef("unknown output %q: -o takes table, wide, json, yaml or name", a.output)
 	}
+	switch a.consistency {
+	case "", api.ReadStale, api.ReadLeader, api.ReadLinearizable:
+	default:
+		return usagef("--consistency takes stale, leader or linearizable, got %q", a.consistency)
+	}
 	if a.timeout <= 0 {
 		return usagef("--timeout must be positive, got %s", a.timeout)
 	}
@@ -158,6 +165,7 @@ func (a *app) connect() (*client.Client, error) {
 	}
 	cfg := client.DefaultConfig()
 	cfg.URLs, cfg.Token, cfg.Timeout = urls, firstOf(a.token, a.env[envToken]), a.timeout
+	cfg.Consistency = a.consistency
 	cfg.UserAgent = "lbctl/" + buildinfo.Version()
 	if a.transport != nil {
 		cfg.Transport = a.transport

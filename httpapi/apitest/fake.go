@@ -31,6 +31,9 @@ type Fake struct {
 	Runtimes map[string]httpapi.BackendRuntime
 	Seen     map[string][]httpapi.Observation
 
+	CaughtUp []string // the levels of the reads that asked for one
+	ReadErr  error    // of CatchUp
+
 	NotReady []string // reasons; none = ready
 }
 
@@ -129,6 +132,17 @@ func (f *Fake) Observations(id string) []httpapi.Observation {
 	return slices.Clone(f.Seen[id])
 }
 
+// CatchUp implements httpapi.Reads: the store is always as new as can be.
+func (f *Fake) CatchUp(ctx context.Context, level string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.CaughtUp = append(f.CaughtUp, level)
+	if f.ReadErr != nil {
+		return f.ReadErr
+	}
+	return ctx.Err()
+}
+
 // Ready is an httpapi.Ready.
 func (f *Fake) Ready() (bool, []string) {
 	f.mu.Lock()
@@ -141,7 +155,7 @@ func NewConfig(s *Store, f *Fake) httpapi.Config {
 	cfg := httpapi.DefaultConfig()
 	cfg.NodeID, cfg.Version = "n1", "test"
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = s, f, f, f, f.Ready
-	cfg.Drain = drain{s, f}
+	cfg.Drain, cfg.Reads = drain{s, f}, f
 	cfg.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = w.Write([]byte("lb_up 1\n"))
