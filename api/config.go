@@ -45,9 +45,10 @@ type HealthCheck struct {
 
 // BackendTLS says how TLS to backends is verified.
 type BackendTLS struct {
-	SkipVerify bool   `json:"skip_verify"`
-	ServerName string `json:"server_name"`
-	CA         string `json:"ca"` // PEM; "" = the system's roots
+	SkipVerify        bool   `json:"skip_verify"`
+	ServerName        string `json:"server_name"`
+	CA                string `json:"ca"`                 // PEM; "" = the system's roots
+	ClientCertificate string `json:"client_certificate"` // id of the certificate that backends are shown if they ask for one; "" = none
 }
 
 // PoolInput is what a client says about a pool. Empty fields are left out.

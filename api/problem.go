@@ -44,6 +44,8 @@ func (e FieldError) String() string {
 // The codes of problems, with their HTTP status.
 const (
 	CodeInvalid          = "invalid"                // 400: Errors say where
+	CodeUnauthorized     = "unauthorized"           // 401: no token, or one that is not or no longer valid
+	CodeForbidden        = "forbidden"              // 403: the token has not the needed role, or is bound to other pools
 	CodeCrossOrigin      = "cross_origin"           // 403: a browser sent this for another site
 	CodeNotFound         = "not_found"              // 404: no such object, or no such path
 	CodeMethodNotAllowed = "method_not_allowed"     // 405: the Allow header lists what is
@@ -57,6 +59,7 @@ const (
 	CodeTooLarge         = "too_large"              // 413: the body is over 1 MiB
 	CodeMediaType        = "unsupported_media_type" // 415: the body is not application/json
 	CodeReused           = "request_id_reused"      // 422: the Idempotency-Key belongs to a different request
+	CodeTooManyFailures  = "too_many_failures"      // 429: too many wrong tokens came from this client
 	CodeInternal         = "internal"               // 500: a bug, or a store that fails
 	CodeBusy             = "busy"                   // 503: another change of the membership is under way; try again
 	CodeNoLeader         = "no_leader"              // 503: certainly not applied; try again after Retry-After

@@ -83,11 +83,15 @@ func poolAnswer(p *state.Pool) api.Pool {
 			Type: string(h.Type), Method: h.Method, Path: h.Path, Host: h.Host, Statuses: h.Statuses,
 			Interval: h.Interval.String(), Timeout: h.Timeout.String(), Rise: h.Rise, Fall: h.Fall, Service: h.Service,
 		},
-		OnEmpty: string(p.OnEmpty), Initial: string(p.Initial), TLS: api.BackendTLS(p.TLS),
+		OnEmpty: string(p.OnEmpty), Initial: string(p.Initial), TLS: tlsAnswer(p.TLS),
 		SlowStart: p.SlowStart.String(), MaxConnections: p.MaxConnections, Queue: queueAnswer(p.Queue), Retry: retryAnswer(p.Retry),
 		Outlier: outlierAnswer(p.Outlier), Sticky: stickyAnswer(p.Sticky), ProxyProtocol: proxyProtocolAnswer(p.ProxyProtocol),
 		CreateIndex: p.CreateIndex, ModifyIndex: p.ModifyIndex,
 	}
+}
+
+func tlsAnswer(t state.BackendTLS) api.BackendTLS {
+	return api.BackendTLS{SkipVerify: t.SkipVerify, ServerName: t.ServerName, CA: t.CA, ClientCertificate: t.ClientCertificate}
 }
 
 func hashAnswer(h state.HashKey) api.HashKey {

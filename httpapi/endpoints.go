@@ -55,7 +55,7 @@ func (s *Server) endpoints() []endpoint {
 		{method: http.MethodGet, path: "/metrics", lenient: true, raw: s.cfg.Metrics},
 		{method: http.MethodGet, path: "/openapi.json", lenient: true, handle: getOpenAPI},
 	}
-	for _, k := range state.Kinds() {
+	for _, k := range configKinds() {
 		res := resourceOf(k)
 		one := res.path + "/{id}"
 		list := append([]string{paramMinIndex, paramLimit, paramAfter}, res.filters...)

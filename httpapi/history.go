@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -156,28 +155,6 @@ func objectChanges(in []state.ObjectChange) []api.ObjectChange {
 		}
 	}
 	return out
-}
-
-// withoutSecret is what an operator said of an object as it may be shown.
-func withoutSecret(k state.Kind, raw json.RawMessage) json.RawMessage {
-	if k != state.KindFrontend || raw == nil {
-		return raw
-	}
-	var f state.FrontendSpec
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return json.RawMessage(`{}`)
-	}
-	b, err := json.Marshal(struct {
-		ID           string   `json:"id"`
-		Hosts        []string `json:"hosts"`
-		Key          string   `json:"key"`
-		SecretSet    bool     `json:"secret_set"`
-		RequiredTags []string `json:"required_tags"`
-	}{f.ID, list(f.Hosts), f.Key, f.Secret != "", list(f.RequiredTags)})
-	if err != nil {
-		return json.RawMessage(`{}`)
-	}
-	return b
 }
 
 // rollback does POST /history/{index}/rollback: a new change that restores what was before that one.

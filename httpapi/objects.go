@@ -21,6 +21,12 @@ type resource struct {
 	filter func(v *state.View, p params) (iter.Seq[state.Object], error)
 }
 
+// configKinds are the kinds that a transaction and a configuration may hold. Tokens and certificates are not
+// among them: what they are made of is not what is stored.
+func configKinds() []state.Kind {
+	return []state.Kind{state.KindBackend, state.KindPool, state.KindRoute, state.KindFrontend}
+}
+
 // resourceOf is the collection of a kind.
 func resourceOf(k state.Kind) resource {
 	stamps := []string{"create_index", "modify_index"}

@@ -49,6 +49,8 @@ func refused(code state.Code) (int, string) {
 		return http.StatusConflict, api.CodeInUse
 	case state.CodeReused:
 		return http.StatusUnprocessableEntity, api.CodeReused
+	case state.CodeForbidden:
+		return http.StatusForbidden, api.CodeForbidden
 	case state.CodeCluster:
 	}
 	return 0, ""

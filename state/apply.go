@@ -28,7 +28,7 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 			return &next, k.Result
 		}
 	}
-	a := applier{t: v.txn(), index: index, at: c.At}
+	a := applier{t: v.txn(), index: index, at: c.At, scope: c.Scope}
 	res := Result{Index: index}
 	switch c.Type {
 	case TypeInit:
@@ -84,6 +84,7 @@ type applier struct {
 	t     *txn
 	index uint64
 	at    time.Time
+	scope []string // of the command
 
 	config, state bool // what changed
 	journal       journal
@@ -127,10 +128,16 @@ func (a *applier) op(op Op) (OpResult, *Refusal) {
 			op.Kind, op.ID, old.Stamps().ModifyIndex, op.IfMatch)}
 	}
 	if op.Verb == VerbDelete {
+		if refusal := a.outOfScope(op, old, nil); refusal != nil {
+			return res, refusal
+		}
 		return a.delete(op, old)
 	}
 	spec, refusal := wanted(op, old)
 	if refusal != nil {
+		return res, refusal
+	}
+	if refusal := a.outOfScope(op, old, spec); refusal != nil {
 		return res, refusal
 	}
 	switch {
@@ -144,8 +151,10 @@ func (a *applier) op(op Op) (OpResult, *Refusal) {
 	default:
 		res.Effect = EffectUpdated
 	}
-	if refusal := a.unique(spec); refusal != nil {
-		return res, refusal
+	for _, refusal := range []*Refusal{a.unique(spec), a.needCertificate(spec), a.keepAdmin(old, spec, false)} {
+		if refusal != nil {
+			return res, refusal
+		}
 	}
 	a.store(spec, old)
 	res.ModifyIndex = a.index
@@ -233,6 +242,10 @@ func (a *applier) store(spec Spec, old Object) {
 		a.t.put(&Route{RouteSpec: *s, Stamp: stamp})
 	case *FrontendSpec:
 		a.t.put(&Frontend{FrontendSpec: *s, Stamp: stamp})
+	case *TokenSpec:
+		a.t.put(&Token{TokenSpec: *s, Stamp: stamp})
+	case *CertificateSpec:
+		a.t.put(&Certificate{CertificateSpec: *s, Stamp: stamp})
 	}
 }
 
@@ -273,6 +286,17 @@ func (a *applier) delete(op Op, old Object) (OpResult, *Refusal) {
 	switch {
 	case op.Kind == KindBackend && !op.Force:
 		return a.decommission(old.(*Backend))
+	case op.Kind == KindToken:
+		if refusal := a.keepAdmin(old, nil, op.Force); refusal != nil {
+			return res, refusal
+		}
+	case op.Kind == KindCertificate:
+		if refs := a.certificateRefs(op.ID); len(refs) > 0 { // even with force: their backends would refuse the pools
+			return res, &Refusal{
+				Code: CodeInUse, Refs: refs,
+				Message: fmt.Sprintf("certificate %q is shown to the backends of %s; change them first", op.ID, nameSome(refs)),
+			}
+		}
 	case op.Kind == KindPool:
 		if refs := a.poolRefs(op.ID); len(refs) > 0 && !op.Force {
 			return res, &Refusal{

@@ -24,6 +24,7 @@ type Command struct {
 
 	ClusterID string        `json:"cluster_id,omitempty"` // TypeInit
 	Ops       []Op          `json:"ops,omitempty"`        // TypeTxn: in order, all or nothing
+	Scope     []string      `json:"scope,omitempty"`      // TypeTxn: pools outside of which nothing may be touched; none = everything may
 	Changes   []StateChange `json:"changes,omitempty"`    // TypeStates: each for itself
 }
 
@@ -154,13 +155,14 @@ type Code string
 
 // The refusal codes.
 const (
-	CodeInvalid  Code = "invalid"           // the value is wrong; Errors say where
-	CodeNotFound Code = "not_found"         // there is no such object
-	CodeExists   Code = "already_exists"    // create found a different object
-	CodeMismatch Code = "index_mismatch"    // if_match does not hold
-	CodeInUse    Code = "in_use"            // delete without force of something that others name
-	CodeReused   Code = "request_id_reused" // the request id belongs to a different command
-	CodeCluster  Code = "wrong_cluster"     // the log belongs to another cluster
+	CodeInvalid   Code = "invalid"           // the value is wrong; Errors say where
+	CodeNotFound  Code = "not_found"         // there is no such object
+	CodeExists    Code = "already_exists"    // create found a different object
+	CodeMismatch  Code = "index_mismatch"    // if_match does not hold
+	CodeInUse     Code = "in_use"            // delete without force of something that others name
+	CodeReused    Code = "request_id_reused" // the request id belongs to a different command
+	CodeForbidden Code = "forbidden"         // the command is bound to other pools
+	CodeCluster   Code = "wrong_cluster"     // the log belongs to another cluster
 )
 
 // Refusal is why a command changed nothing.

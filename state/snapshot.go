@@ -218,6 +218,10 @@ func (t *txn) load(rec snapshotRecord) error {
 		o = &Route{}
 	case KindFrontend:
 		o = &Frontend{}
+	case KindToken:
+		o = &Token{}
+	case KindCertificate:
+		o = &Certificate{}
 	default:
 		return fmt.Errorf("unknown kind %q", rec.Kind)
 	}

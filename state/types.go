@@ -16,10 +16,15 @@ const (
 	KindPool     Kind = "pool"
 	KindRoute    Kind = "route"
 	KindFrontend Kind = "frontend"
+
+	KindToken       Kind = "token"
+	KindCertificate Kind = "certificate"
 )
 
 // Kinds lists every kind in a fixed order.
-func Kinds() []Kind { return []Kind{KindBackend, KindPool, KindRoute, KindFrontend} }
+func Kinds() []Kind {
+	return []Kind{KindBackend, KindPool, KindRoute, KindFrontend, KindToken, KindCertificate}
+}
 
 // DefaultPool is the pool of a backend that names none.
 const DefaultPool = "default"
@@ -235,6 +240,8 @@ type BackendTLS struct {
 	SkipVerify bool   `json:"skip_verify"`
 	ServerName string `json:"server_name"` // "" = the address's host
 	CA         string `json:"ca"`          // PEM; "" = the system's roots
+	// ClientCertificate is the id of the certificate that backends are shown if they ask for one; "" = none.
+	ClientCertificate string `json:"client_certificate,omitzero"`
 }
 
 // PoolSpec is a named group of backends with its health check and balancing policy.
@@ -358,6 +365,10 @@ func NewSpec(k Kind) Spec {
 		return &RouteSpec{Retries: unset}
 	case KindFrontend:
 		return &FrontendSpec{}
+	case KindToken:
+		return &TokenSpec{}
+	case KindCertificate:
+		return &CertificateSpec{}
 	}
 	return nil
 }
@@ -405,6 +416,10 @@ func setID(s Spec, id string) {
 	case *RouteSpec:
 		s.ID = id
 	case *FrontendSpec:
+		s.ID = id
+	case *TokenSpec:
+		s.ID = id
+	case *CertificateSpec:
 		s.ID = id
 	}
 }

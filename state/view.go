@@ -110,6 +110,14 @@ func (v *View) Route(id string) (*Route, bool) { return get[*Route](v, KindRoute
 // Frontend returns a frontend by id.
 func (v *View) Frontend(id string) (*Frontend, bool) { return get[*Frontend](v, KindFrontend, id) }
 
+// Token returns a token by id.
+func (v *View) Token(id string) (*Token, bool) { return get[*Token](v, KindToken, id) }
+
+// Certificate returns a certificate by id.
+func (v *View) Certificate(id string) (*Certificate, bool) {
+	return get[*Certificate](v, KindCertificate, id)
+}
+
 // Backends goes through all backends by id.
 func (v *View) Backends() iter.Seq[*Backend] { return all[*Backend](v, KindBackend) }
 
@@ -121,6 +129,12 @@ func (v *View) Routes() iter.Seq[*Route] { return all[*Route](v, KindRoute) }
 
 // Frontends goes through all frontends by id.
 func (v *View) Frontends() iter.Seq[*Frontend] { return all[*Frontend](v, KindFrontend) }
+
+// Tokens goes through all tokens by id.
+func (v *View) Tokens() iter.Seq[*Token] { return all[*Token](v, KindToken) }
+
+// Certificates goes through all certificates by id.
+func (v *View) Certificates() iter.Seq[*Certificate] { return all[*Certificate](v, KindCertificate) }
 
 // PoolBackends goes through the backends of one pool by id.
 func (v *View) PoolBackends(pool string) iter.Seq[*Backend] {

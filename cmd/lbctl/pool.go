@@ -49,6 +49,7 @@ func poolNoun() *noun {
 			{flag: "tls-skip-verify", path: "tls.skip_verify", typ: toggleField, usage: "do not verify certificates of https backends"},
 			{flag: "tls-server-name", path: "tls.server_name", usage: "name in the certificates of https backends"},
 			{flag: "tls-ca-file", path: "tls.ca", typ: fileField, usage: "PEM file with the authorities of https backends"},
+			{flag: "tls-client-certificate", path: "tls.client_certificate", usage: "id of the certificate that https backends are shown if they ask for one"},
 		},
 		place:    placeID,
 		describe: textOf(describePool),
@@ -119,6 +120,6 @@ func describePool(a *app, p api.Pool) {
 		verify += ", own authorities"
 	}
 	facts = append(facts, fact{"On empty", p.OnEmpty}, fact{"Initial", p.Initial}, fact{"Certificates", verify},
-		fact{"Server name", p.TLS.ServerName}, fact{"Modified at", strconv.FormatUint(p.ModifyIndex, 10)})
+		fact{"Server name", p.TLS.ServerName}, fact{"Client certificate", p.TLS.ClientCertificate}, fact{"Modified at", strconv.FormatUint(p.ModifyIndex, 10)})
 	printFacts(a.stdout, facts)
 }
