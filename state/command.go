@@ -92,8 +92,13 @@ const (
 // version is the oldest one that knows all that a command asks for: a node that does not stops at it, instead
 // of doing half.
 func (c Command) version() byte {
-	if c.ConfirmWithin != 0 || c.Settle != nil {
+	if c.ConfirmWithin != 0 || c.Settle != nil || len(c.Scope) > 0 {
 		return 2
+	}
+	for _, op := range c.Ops {
+		if op.Kind == KindToken || op.Kind == KindCertificate {
+			return 2
+		}
 	}
 	return 1
 }
