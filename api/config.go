@@ -95,8 +95,18 @@ type Route struct {
 	Hash        HashKey  `json:"hash"`
 	Timeouts    Timeouts `json:"timeouts"`
 	Retries     int      `json:"retries"`
-	CreateIndex uint64   `json:"create_index"`
-	ModifyIndex uint64   `json:"modify_index"`
+
+	RequestHeaders  HeaderOps `json:"request_headers"`
+	ResponseHeaders HeaderOps `json:"response_headers"`
+	Rewrite         Rewrite   `json:"rewrite"`
+	Redirect        Redirect  `json:"redirect"`
+	Split           []Share   `json:"split"`    // instead of BackendPool
+	SplitBy         string    `json:"split_by"` // random, client_ip, header:NAME, cookie:NAME
+	Mirror          Mirror    `json:"mirror"`
+	RateLimit       RateLimit `json:"rate_limit"`
+
+	CreateIndex uint64 `json:"create_index"`
+	ModifyIndex uint64 `json:"modify_index"`
 }
 
 // Match says which requests a route takes. Empty fields match everything.
@@ -129,6 +139,15 @@ type RouteInput struct {
 	Hash        *HashKey       `json:"hash,omitempty"`
 	Timeouts    *TimeoutsInput `json:"timeouts,omitempty"`
 	Retries     *int           `json:"retries,omitempty"`
+
+	RequestHeaders  *HeaderOpsInput `json:"request_headers,omitempty"`
+	ResponseHeaders *HeaderOpsInput `json:"response_headers,omitempty"`
+	Rewrite         *RewriteInput   `json:"rewrite,omitempty"`
+	Redirect        *RedirectInput  `json:"redirect,omitempty"`
+	Split           []Share         `json:"split,omitempty"`
+	SplitBy         string          `json:"split_by,omitempty"`
+	Mirror          *MirrorInput    `json:"mirror,omitempty"`
+	RateLimit       *RateLimitInput `json:"rate_limit,omitempty"`
 }
 
 // MatchInput is what a client says about a match. Empty fields are left out.

@@ -116,7 +116,9 @@ func (d *desired) change(k state.Kind, id string, value json.RawMessage, at stri
 	case *state.BackendSpec:
 		d.pools[s.Pool] = true
 	case *state.RouteSpec:
-		d.pools[s.BackendPool] = true
+		for _, id := range s.Pools() {
+			d.pools[id] = true
+		}
 	}
 	op := state.Op{Verb: state.VerbCreate, Kind: k, ID: id, Value: value}
 	if old != nil {

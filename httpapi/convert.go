@@ -100,7 +100,7 @@ func hashAnswer(h state.HashKey) api.HashKey {
 
 func routeAnswer(r *state.Route) api.Route {
 	m := r.Match
-	return api.Route{
+	out := api.Route{
 		ID: r.ID, Priority: r.Priority, BackendPool: r.BackendPool, Algorithm: string(r.Algorithm), Hash: hashAnswer(r.Hash), Retries: r.Retries,
 		Match: api.Match{Host: m.Host, Path: m.Path, PathType: string(m.PathType), Method: m.Method, Headers: dict(m.Headers), Query: dict(m.Query)},
 		Timeouts: api.Timeouts{
@@ -109,6 +109,8 @@ func routeAnswer(r *state.Route) api.Route {
 		},
 		CreateIndex: r.CreateIndex, ModifyIndex: r.ModifyIndex,
 	}
+	shapeAnswer(&out, &r.RouteSpec)
+	return out
 }
 
 func frontendAnswer(f *state.Frontend) api.Frontend {

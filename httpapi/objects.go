@@ -55,7 +55,7 @@ func filterRoutes(v *state.View, p params) (iter.Seq[state.Object], error) {
 	pool := p.get(paramPool)
 	return func(yield func(state.Object) bool) {
 		for r := range v.Routes() {
-			if (pool == "" || r.BackendPool == pool) && !yield(r) {
+			if (pool == "" || slices.Contains(r.Pools(), pool)) && !yield(r) {
 				return
 			}
 		}

@@ -307,6 +307,8 @@ func TestRoute(t *testing.T) {
 	want := api.Route{
 		ID: got.ID, Match: api.Match{Path: "/users", PathType: "prefix", Method: "GET", Headers: map[string]string{}, Query: map[string]string{}},
 		BackendPool: "users-service", Algorithm: "least_connections", Timeouts: api.Timeouts{Connect: "2s", FirstByte: "0s", Total: "0s", Idle: "0s", UpgradedIdle: "0s"}, Retries: 2,
+		RequestHeaders: noHeaderOps, ResponseHeaders: noHeaderOps, Rewrite: api.Rewrite{Host: "preserve"}, Split: []api.Share{}, SplitBy: "random",
+		Mirror: api.Mirror{Percent: 100}, RateLimit: api.RateLimit{Per: "route", Status: 429},
 		CreateIndex: 2, ModifyIndex: 2,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -238,7 +239,9 @@ func (a *applier) store(spec Spec, old Object) {
 	case *PoolSpec:
 		a.t.put(&Pool{PoolSpec: *s, Stamp: stamp})
 	case *RouteSpec:
-		a.needPool(s.BackendPool)
+		for _, id := range s.Pools() {
+			a.needPool(id)
+		}
 		a.t.put(&Route{RouteSpec: *s, Stamp: stamp})
 	case *FrontendSpec:
 		a.t.put(&Frontend{FrontendSpec: *s, Stamp: stamp})
@@ -334,7 +337,7 @@ func (a *applier) decommission(b *Backend) (OpResult, *Refusal) {
 func (a *applier) poolRefs(pool string) []string {
 	var refs []string
 	a.t.tree(KindRoute).Root().Walk(func(_ []byte, o Object) bool {
-		if r := o.(*Route); r.BackendPool == pool {
+		if r := o.(*Route); slices.Contains(r.Pools(), pool) {
 			refs = append(refs, "route/"+r.ID)
 		}
 		return false

@@ -310,6 +310,15 @@ type RouteSpec struct {
 	Hash        HashKey   `json:"hash"`      // source "" = the pool's
 	Timeouts    Timeouts  `json:"timeouts"`
 	Retries     int       `json:"retries"` // further backends tried after the failures in the pool's retry.on, 0..10
+
+	RequestHeaders  HeaderOps `json:"request_headers,omitzero"`
+	ResponseHeaders HeaderOps `json:"response_headers,omitzero"`
+	Rewrite         Rewrite   `json:"rewrite,omitzero"`
+	Redirect        Redirect  `json:"redirect,omitzero"`
+	Split           []Share   `json:"split,omitempty"`    // instead of BackendPool
+	SplitBy         string    `json:"split_by,omitempty"` // "" or [SplitRandom], client_ip, header:NAME or cookie:NAME
+	Mirror          Mirror    `json:"mirror,omitzero"`
+	RateLimit       RateLimit `json:"rate_limit,omitzero"`
 }
 
 // Route is a stored route.
@@ -362,7 +371,7 @@ func NewSpec(k Kind) Spec {
 	case KindPool:
 		return &PoolSpec{}
 	case KindRoute:
-		return &RouteSpec{Retries: unset}
+		return &RouteSpec{Retries: unset, Mirror: Mirror{Percent: unset}}
 	case KindFrontend:
 		return &FrontendSpec{}
 	case KindToken:

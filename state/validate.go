@@ -248,6 +248,7 @@ func (s *RouteSpec) Normalize() {
 	if s.Retries == unset {
 		s.Retries = 2
 	}
+	s.normalizeShape()
 }
 
 // Validate implements [Spec].
@@ -255,11 +256,6 @@ func (s *RouteSpec) Validate() []FieldError {
 	var c checks
 	c.id("/id", s.ID)
 	c.between("/priority", s.Priority, -maxPriority, maxPriority)
-	if s.BackendPool == "" {
-		c.add("/backend_pool", "must name a pool")
-	} else {
-		c.id("/backend_pool", s.BackendPool)
-	}
 	if s.Algorithm != "" {
 		oneOf(&c, "/algorithm", s.Algorithm, Algorithms())
 	}
@@ -267,6 +263,7 @@ func (s *RouteSpec) Validate() []FieldError {
 		c.hash("/hash", s.Hash)
 	}
 	c.match(s.Match)
+	c.shape(s)
 	c.duration("/timeouts/connect", s.Timeouts.Connect, Duration(time.Millisecond), maxTimeout)
 	c.duration("/timeouts/first_byte", s.Timeouts.FirstByte, 0, maxTimeout)
 	c.duration("/timeouts/total", s.Timeouts.Total, 0, maxTimeout)

@@ -30,6 +30,7 @@ const (
 	numberField            // an integer
 	decimalField           // a number
 	listField              // the whole list; may be repeated
+	sharesField            // POOL=WEIGHT; may be repeated
 	pairsField             // K=V, or K for "must be there"; may be repeated
 	toggleField            // true or false
 	fileField              // the path of a file with the value
@@ -52,7 +53,7 @@ func register(cmd *cobra.Command, verb string, fields []field) {
 			f.Float64(fd.flag, 0, fd.usage)
 		case listField:
 			f.StringSlice(fd.flag, nil, fd.usage)
-		case pairsField:
+		case pairsField, sharesField:
 			f.StringArray(fd.flag, nil, fd.usage)
 		case toggleField:
 			f.Bool(fd.flag, false, fd.usage)
@@ -112,6 +113,8 @@ func (a *app) value(cmd *cobra.Command, fd field) (any, error) {
 		return slices.DeleteFunc(v, func(s string) bool { return s == "" }), err // --tag "" empties the list
 	case toggleField:
 		return f.GetBool(fd.flag)
+	case sharesField:
+		return shares(cmd, fd.flag)
 	case pairsField:
 		pairs, err := f.GetStringArray(fd.flag)
 		m := map[string]any{}

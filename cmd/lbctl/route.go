@@ -31,6 +31,30 @@ func routeNoun() *noun {
 			{flag: "timeout-total", path: "timeouts.total", usage: "of the whole exchange, 0s = none"},
 			{flag: "timeout-idle", path: "timeouts.idle", usage: "without a byte in either direction, 0s = none"},
 			{flag: "timeout-upgraded-idle", path: "timeouts.upgraded_idle", usage: "the same for WebSockets and other upgraded connections, 0s = none"},
+			{flag: "set-request-header", path: "request_headers.set", typ: pairsField, usage: "NAME=VALUE for backends; values may hold {client_ip}, {host}, {path}, {request_id}, {route}, {backend}"},
+			{flag: "add-request-header", path: "request_headers.add", typ: pairsField, usage: "as --set-request-header, beside what is there"},
+			{flag: "remove-request-header", path: "request_headers.remove", typ: listField, usage: "NAME that backends do not get"},
+			{flag: "set-response-header", path: "response_headers.set", typ: pairsField, usage: "NAME=VALUE for clients"},
+			{flag: "add-response-header", path: "response_headers.add", typ: pairsField, usage: "as --set-response-header, beside what is there"},
+			{flag: "remove-response-header", path: "response_headers.remove", typ: listField, usage: "NAME that clients do not get"},
+			{flag: "strip-prefix", path: "rewrite.strip_prefix", usage: "taken off the path, by whole segments"},
+			{flag: "replace-prefix", path: "rewrite.replace_prefix", usage: "put in the place of the route's path"},
+			{flag: "rewrite-regex", path: "rewrite.regex", usage: "RE2; each match in the path is replaced"},
+			{flag: "rewrite-to", path: "rewrite.replacement", usage: "what it is replaced by; ${1} stands for a group"},
+			{flag: "rewrite-host", path: "rewrite.host", usage: "Host that backends get: preserve (default), backend, or a host"},
+			{flag: "redirect", path: "redirect.status", typ: numberField, usage: "answer with this status (301, 302, 303, 307, 308) instead of a backend; 0 = do not"},
+			{flag: "redirect-scheme", path: "redirect.scheme", usage: "http or https (default the request's)"},
+			{flag: "redirect-host", path: "redirect.host", usage: "host, with or without port (default the request's)"},
+			{flag: "redirect-path", path: "redirect.path", usage: "path, which may hold {path} (default the request's)"},
+			{flag: "redirect-strip-query", path: "redirect.strip_query", typ: toggleField, usage: "leave the query out"},
+			{flag: "split", path: "split", typ: sharesField, usage: "POOL=WEIGHT, instead of --pool; may be repeated"},
+			{flag: "split-by", path: "split_by", usage: "random (default), client_ip, header:NAME or cookie:NAME"},
+			{flag: "mirror", path: "mirror.pool", usage: "pool that gets copies of requests"},
+			{flag: "mirror-percent", path: "mirror.percent", typ: decimalField, usage: "of the requests (default 100)"},
+			{flag: "rate-limit", path: "rate_limit.requests_per_second", typ: decimalField, usage: "requests a second that each node lets through; 0 = all"},
+			{flag: "rate-burst", path: "rate_limit.burst", typ: numberField, usage: "requests at once (default as --rate-limit)"},
+			{flag: "rate-per", path: "rate_limit.per", usage: "route (default), client_ip or header:NAME"},
+			{flag: "rate-status", path: "rate_limit.status", typ: numberField, usage: "of the answer to what is too much (default 429)"},
 		},
 		filters:  []field{{flag: "pool", path: "pool", usage: "only those that go to this pool"}},
 		place:    placeID,
@@ -46,7 +70,7 @@ func routeColumns(*app) []column[api.Route] {
 		{head: "METHOD", cell: func(r api.Route) string { return firstOf(r.Match.Method, "*") }},
 		{head: "HOST", cell: func(r api.Route) string { return firstOf(r.Match.Host, "*") }},
 		{head: "PATH", cell: pathText},
-		{head: "POOL", cell: func(r api.Route) string { return r.BackendPool }},
+		{head: "POOL", cell: destination},
 		{head: "ALGORITHM", cell: func(r api.Route) string { return r.Algorithm + hashText(r.Algorithm, r.Hash) }},
 		{head: "HEADERS", cell: func(r api.Route) string { return pairsText(r.Match.Headers) }, wide: true},
 		{head: "QUERY", cell: func(r api.Route) string { return pairsText(r.Match.Query) }, wide: true},
@@ -79,7 +103,7 @@ func describeRoute(a *app, r api.Route) {
 		}
 		return s
 	}
-	printFacts(a.stdout, []fact{
+	facts := []fact{
 		{"Route", r.ID},
 		{"Priority", strconv.Itoa(r.Priority)},
 		{"Method", firstOf(r.Match.Method, "any")},
@@ -87,10 +111,11 @@ func describeRoute(a *app, r api.Route) {
 		{"Path", r.Match.Path + " (" + r.Match.PathType + ")"},
 		{"Headers", pairsText(r.Match.Headers)},
 		{"Query", pairsText(r.Match.Query)},
-		{"Pool", r.BackendPool},
+		{"Pool", destination(r)},
 		{"Algorithm", firstOf(r.Algorithm+hashText(r.Algorithm, r.Hash), "as the pool")},
 		{"Timeouts", fmt.Sprintf("connect %s, first byte %s, total %s", none(r.Timeouts.Connect), none(r.Timeouts.FirstByte), none(r.Timeouts.Total)) + idleText(r.Timeouts)},
 		{"Retries", strconv.Itoa(r.Retries)},
-		{"Modified at", strconv.FormatUint(r.ModifyIndex, 10)},
-	})
+	}
+	facts = append(facts, shapeFacts(r)...)
+	printFacts(a.stdout, append(facts, fact{"Modified at", strconv.FormatUint(r.ModifyIndex, 10)}))
 }
