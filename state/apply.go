@@ -121,12 +121,16 @@ func (a *applier) op(op Op) (OpResult, *Refusal) {
 		return res, &Refusal{Code: CodeInvalid, Message: fmt.Sprintf("unknown kind %q", op.Kind)}
 	}
 	old := a.t.get(op.Kind, op.ID)
-	if old == nil && (op.Verb == VerbPatch || op.Verb == VerbDelete || op.IfMatch != 0) {
+	base := old
+	if old == nil && op.Kind == KindSettings && op.Verb == VerbPatch {
+		base = defaultSettings() // they are there before they are written
+	}
+	if base == nil && (op.Verb == VerbPatch || op.Verb == VerbDelete || op.IfMatch != 0) {
 		return res, &Refusal{Code: CodeNotFound, Message: fmt.Sprintf("there is no %s %q", op.Kind, op.ID)}
 	}
-	if op.IfMatch != 0 && old.Stamps().ModifyIndex != op.IfMatch {
+	if op.IfMatch != 0 && base.Stamps().ModifyIndex != op.IfMatch {
 		return res, &Refusal{Code: CodeMismatch, Message: fmt.Sprintf("%s %q has modify_index %d, not %d: read it again",
-			op.Kind, op.ID, old.Stamps().ModifyIndex, op.IfMatch)}
+			op.Kind, op.ID, base.Stamps().ModifyIndex, op.IfMatch)}
 	}
 	if op.Verb == VerbDelete {
 		if refusal := a.outOfScope(op, old, nil); refusal != nil {
@@ -134,7 +138,7 @@ func (a *applier) op(op Op) (OpResult, *Refusal) {
 		}
 		return a.delete(op, old)
 	}
-	spec, refusal := wanted(op, old)
+	spec, refusal := wanted(op, base)
 	if refusal != nil {
 		return res, refusal
 	}
@@ -249,6 +253,8 @@ func (a *applier) store(spec Spec, old Object) {
 		a.t.put(&Token{TokenSpec: *s, Stamp: stamp})
 	case *CertificateSpec:
 		a.t.put(&Certificate{CertificateSpec: *s, Stamp: stamp})
+	case *SettingsSpec:
+		a.t.put(&Settings{SettingsSpec: *s, Stamp: stamp})
 	}
 }
 
@@ -288,7 +294,7 @@ func (a *applier) delete(op Op, old Object) (OpResult, *Refusal) {
 	res := OpResult{Kind: op.Kind, ID: op.ID, Effect: EffectDeleted, ModifyIndex: a.index}
 	switch {
 	case op.Kind == KindBackend && !op.Force:
-		return a.decommission(old.(*Backend))
+		return a.decommission(old.(*Backend), op.Value)
 	case op.Kind == KindToken:
 		if refusal := a.keepAdmin(old, nil, op.Force); refusal != nil {
 			return res, refusal
@@ -321,15 +327,17 @@ func (a *applier) remove(k Kind, id string) {
 	a.config = true
 }
 
-func (a *applier) decommission(b *Backend) (OpResult, *Refusal) {
+func (a *applier) decommission(b *Backend, value json.RawMessage) (OpResult, *Refusal) {
 	res := OpResult{Kind: KindBackend, ID: b.ID, Effect: EffectUpdated, ModifyIndex: a.index}
-	if b.AdminState == AdminDecommissioned {
+	s, refusal := decommissioned(b, value)
+	if refusal != nil {
+		return res, refusal
+	}
+	if s.AdminState == b.AdminState && s.Drain == b.Drain {
 		res.Effect, res.ModifyIndex = EffectUnchanged, b.ModifyIndex
 		return res, nil
 	}
-	s := b.BackendSpec
-	s.AdminState = AdminDecommissioned
-	a.store(&s, b)
+	a.store(s, b)
 	return res, nil
 }
 

@@ -222,6 +222,8 @@ func (t *txn) load(rec snapshotRecord) error {
 		o = &Token{}
 	case KindCertificate:
 		o = &Certificate{}
+	case KindSettings:
+		o = &Settings{}
 	default:
 		return fmt.Errorf("unknown kind %q", rec.Kind)
 	}

@@ -23,7 +23,7 @@ const (
 
 // Kinds lists every kind in a fixed order.
 func Kinds() []Kind {
-	return []Kind{KindBackend, KindPool, KindRoute, KindFrontend, KindToken, KindCertificate}
+	return []Kind{KindBackend, KindPool, KindRoute, KindFrontend, KindToken, KindCertificate, KindSettings}
 }
 
 // DefaultPool is the pool of a backend that names none.
@@ -116,7 +116,8 @@ type BackendSpec struct {
 	AdminState AdminState `json:"admin_state"`
 	LoadFactor float64    `json:"load_factor"` // multiplies the load that the backend reports, 0 < f ≤ 1000
 	// MaxConnections bounds the requests that one node has on the backend at a time; 0 = as the pool says.
-	MaxConnections int `json:"max_connections,omitzero"`
+	MaxConnections int       `json:"max_connections,omitzero"`
+	Drain          DrainSpec `json:"drain,omitzero"`
 }
 
 // BackendStatus is what the cluster knows about a backend. No operator writes it and it moves no
@@ -160,7 +161,7 @@ func (b *Backend) NodeState() NodeState {
 
 // Draining says that the operator took the backend out and requests may still be running on it.
 func (b *Backend) Draining() bool {
-	return (b.AdminState == AdminStopped || b.AdminState == AdminDecommissioned) && !b.Drained
+	return b.AdminState.OutOfUse() && !b.Drained
 }
 
 // HealthCheck says how a pool's backends are probed.
@@ -378,6 +379,8 @@ func NewSpec(k Kind) Spec {
 		return &TokenSpec{}
 	case KindCertificate:
 		return &CertificateSpec{}
+	case KindSettings:
+		return &SettingsSpec{}
 	}
 	return nil
 }
@@ -429,6 +432,7 @@ func setID(s Spec, id string) {
 	case *TokenSpec:
 		s.ID = id
 	case *CertificateSpec:
+	case *SettingsSpec:
 		s.ID = id
 	}
 }
@@ -461,6 +465,9 @@ func (s *FrontendSpec) ObjectID() string { return s.ID }
 func (s *BackendSpec) Inherit(old Object) {
 	if b, ok := old.(*Backend); ok && s.AdminState == "" {
 		s.AdminState = b.AdminState
+		if s.Drain == (DrainSpec{}) {
+			s.Drain = b.Drain
+		}
 	}
 }
 

@@ -113,6 +113,7 @@ func (s *BackendSpec) Normalize() {
 		s.LoadFactor = 1
 	}
 	s.Tags = sortedSet(s.Tags)
+	s.normalizeDrain()
 }
 
 // Validate implements [Spec].
@@ -130,6 +131,7 @@ func (s *BackendSpec) Validate() []FieldError {
 	if !(s.LoadFactor > 0 && s.LoadFactor <= maxLoadFactor) {
 		c.add("/load_factor", "must be greater than 0 and at most %d, got %v", maxLoadFactor, s.LoadFactor)
 	}
+	c.drain(s.Drain)
 	return c.errs
 }
 
