@@ -12,6 +12,7 @@ type Backend struct {
 	Tags       []string `json:"tags"`
 	AdminState string   `json:"admin_state"` // init, ready, stopped, decommissioned
 	LoadFactor float64  `json:"load_factor"`
+	Drain      Drain    `json:"drain"`
 
 	MaxConnections int `json:"max_connections"` // requests on it at a time from each node; 0 = as the pool says
 
@@ -64,7 +65,8 @@ type BackendInput struct {
 	AdminState string   `json:"admin_state,omitempty"`
 	LoadFactor *float64 `json:"load_factor,omitempty"`
 
-	MaxConnections int `json:"max_connections,omitempty"`
+	MaxConnections int         `json:"max_connections,omitempty"`
+	Drain          *DrainInput `json:"drain,omitempty"`
 }
 
 // The values of GET /backends/health.

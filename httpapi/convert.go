@@ -31,6 +31,8 @@ func (c *converter) object(o state.Object) any {
 		return routeAnswer(o)
 	case *state.Frontend:
 		return frontendAnswer(o)
+	case *state.Settings:
+		return settingsAnswer(o)
 	}
 	return nil
 }
@@ -49,6 +51,7 @@ func (c *converter) backend(b *state.Backend) api.Backend {
 	routable, reasons := explain(circumstances{backend: b, pool: pool, runtime: rt, inFlight: inFlight, node: c.s.cfg.NodeID, poolFailed: c.poolFailed(b.Pool, pool)})
 	return api.Backend{
 		ID: b.ID, Address: b.Address, Pool: b.Pool, Weight: b.Weight, Tags: list(b.Tags), AdminState: string(b.AdminState), LoadFactor: b.LoadFactor, MaxConnections: b.MaxConnections,
+		Drain:     drainAnswer(b.Drain),
 		NodeState: string(b.NodeState()), Draining: b.Draining(), Drained: b.Drained, Verdict: string(b.Verdict), VerdictText: b.VerdictText,
 		AdminSince: b.AdminSince.UTC(), StateSince: b.StateSince.UTC(),
 		Routable: routable, Reasons: reasons, LatencyMS: ms(latency), InFlight: inFlight, Meetings: rt.Meetings, Attendees: rt.Attendees,

@@ -37,7 +37,7 @@ func (s *Server) endpoints() []endpoint {
 	all := []endpoint{
 		{method: http.MethodGet, path: "/backends/health", params: []string{paramMinIndex, paramVerbose, paramPool}, handle: backendsHealth},
 		{method: http.MethodPost, path: "/backends/{id}/enable", params: []string{paramWait, paramTimeout}, handle: waiting(setAdmin(state.AdminReady), api.WaitCommitted, api.WaitApplied)},
-		{method: http.MethodPost, path: "/backends/{id}/disable", params: []string{paramWait, paramTimeout}, handle: waiting(setAdmin(state.AdminStopped), api.WaitCommitted, api.WaitApplied, api.WaitIdle)},
+		{method: http.MethodPost, path: "/backends/{id}/disable", params: append(drainParams(), paramWait, paramTimeout), handle: waiting(setAdmin(state.AdminStopped), api.WaitCommitted, api.WaitApplied, api.WaitIdle)},
 		{method: http.MethodGet, path: "/backends/{id}/wait", params: []string{paramWait, paramTimeout, paramIndex}, handle: getWait},
 		{method: http.MethodGet, path: "/stats", params: []string{paramScope}, handle: getStats},
 		{method: http.MethodGet, path: "/cluster", params: []string{paramMinIndex}, handle: getCluster},
@@ -55,13 +55,17 @@ func (s *Server) endpoints() []endpoint {
 		{method: http.MethodGet, path: "/metrics", lenient: true, raw: s.cfg.Metrics},
 		{method: http.MethodGet, path: "/openapi.json", lenient: true, handle: getOpenAPI},
 	}
+	all = append(all, settingsEndpoints()...)
 	for _, k := range configKinds() {
+		if k == state.KindSettings {
+			continue // not a collection
+		}
 		res := resourceOf(k)
 		one := res.path + "/{id}"
 		list := append([]string{paramMinIndex, paramLimit, paramAfter}, res.filters...)
 		remove := endpoint{method: http.MethodDelete, path: one, params: []string{paramForce}, handle: res.remove}
 		if k == state.KindBackend {
-			remove.params = append(remove.params, paramWait, paramTimeout)
+			remove.params = append(append(remove.params, paramWait, paramTimeout), drainParams()...)
 			remove.handle = waiting(res.remove, api.WaitCommitted, api.WaitApplied, api.WaitIdle)
 		}
 		all = append(all, remove,

@@ -228,8 +228,8 @@ type undoing struct {
 // plan restores first, pools before what names them, and then deletes, pools last.
 func (u *undoing) plan() {
 	u.drained = map[string]bool{}
-	first := []state.Kind{state.KindPool, state.KindBackend, state.KindRoute, state.KindFrontend}
-	last := []state.Kind{state.KindRoute, state.KindFrontend, state.KindBackend, state.KindPool}
+	first := []state.Kind{state.KindSettings, state.KindPool, state.KindBackend, state.KindRoute, state.KindFrontend}
+	last := []state.Kind{state.KindRoute, state.KindFrontend, state.KindBackend, state.KindPool, state.KindSettings}
 	for _, k := range first {
 		u.each(k, func(o state.ObjectChange, cur state.Object) {
 			if o.Before != nil {

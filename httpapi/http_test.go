@@ -129,6 +129,7 @@ func TestTypes_fields(t *testing.T) {
 		{state.KindPool, api.Pool{}, api.PoolInput{}, state.Pool{}},
 		{state.KindRoute, api.Route{}, api.RouteInput{}, state.Route{}},
 		{state.KindFrontend, api.Frontend{}, api.FrontendInput{}, state.Frontend{}},
+		{state.KindSettings, api.Settings{}, api.SettingsInput{}, state.Settings{}},
 	} {
 		answer, input, stored := names(reflect.TypeOf(tt.answer)), names(reflect.TypeOf(tt.input)), names(reflect.TypeOf(tt.stored))
 		spec := names(reflect.TypeOf(state.NewSpec(tt.kind)).Elem())
@@ -155,6 +156,8 @@ func TestTypes_fields(t *testing.T) {
 		{api.Timeouts{}, state.Timeouts{}},
 		{api.TimeoutsInput{}, state.Timeouts{}},
 		{api.HashKey{}, state.HashKey{}},
+		{api.Drain{}, state.DrainSpec{}},
+		{api.DrainInput{}, state.DrainSpec{}},
 		{api.BackendTLS{}, state.BackendTLS{}},
 	} {
 		if a, s := names(reflect.TypeOf(tt.answer)), names(reflect.TypeOf(tt.stored)); !maps.Equal(a, s) {

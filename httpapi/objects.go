@@ -24,7 +24,7 @@ type resource struct {
 // configKinds are the kinds that a transaction and a configuration may hold. Tokens and certificates are not
 // among them: what they are made of is not what is stored.
 func configKinds() []state.Kind {
-	return []state.Kind{state.KindBackend, state.KindPool, state.KindRoute, state.KindFrontend}
+	return []state.Kind{state.KindBackend, state.KindPool, state.KindRoute, state.KindFrontend, state.KindSettings}
 }
 
 // resourceOf is the collection of a kind.
@@ -42,6 +42,8 @@ func resourceOf(k state.Kind) resource {
 		return resource{kind: k, path: "/routes", readOnly: stamps, filter: filterRoutes, filters: []string{paramPool}}
 	case state.KindFrontend:
 		return resource{kind: k, path: "/frontends", readOnly: append(stamps, "secret_set"), filter: noFilter(k)}
+	case state.KindSettings:
+		return resource{kind: k, path: "/settings", readOnly: stamps}
 	case state.KindPool:
 	}
 	return resource{kind: k, path: "/" + string(k) + "s", readOnly: stamps, filter: noFilter(k)}
@@ -133,6 +135,9 @@ func (c *call) object(v *state.View, o state.Object) answer {
 // resolve finds the object that the path names, by id or, for a backend, by address. An id that this node
 // does not know is returned with a nil object: the leader may know it. An address that nobody has is an error.
 func (res resource) resolve(c *call, v *state.View) (string, state.Object, error) {
+	if res.kind == state.KindSettings {
+		return state.SettingsID, v.Get(res.kind, state.SettingsID), nil
+	}
 	ref, err := c.pathID()
 	if err != nil {
 		return "", nil, err

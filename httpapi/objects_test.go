@@ -39,7 +39,7 @@ func TestBackend_create(t *testing.T) {
 	r := h.do(http.MethodPost, "/backends", seedBackend).want(http.StatusCreated).into(&got)
 	want := api.Backend{
 		ID: "users-v1", Address: "10.0.1.15:8080", Pool: "default", Weight: 3, Tags: []string{}, AdminState: "ready", LoadFactor: 1,
-		NodeState: "init", Verdict: "unknown", CreateIndex: 2, ModifyIndex: 2, StateIndex: 2, AdminIndex: 2, Gen: 2,
+		Drain: api.Drain{OnDeadline: "keep", Sticky: "keep"}, NodeState: "init", Verdict: "unknown", CreateIndex: 2, ModifyIndex: 2, StateIndex: 2, AdminIndex: 2, Gen: 2,
 		Reasons: []api.Reason{
 			{Source: "admin", Text: "admin_state is ready: it takes traffic when healthy"},
 			{Source: "quorum", Text: "no verdict yet: no majority of the voters has said up or down"},

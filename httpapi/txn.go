@@ -70,7 +70,7 @@ func (b *batch) add(v *state.View, in api.TxnOp, at string) strictjson.Errors {
 		bad("/op", "must be one of create, put, patch, delete, got %q", in.Op)
 	}
 	if !slices.Contains(configKinds(), op.Kind) {
-		bad("/kind", "must be one of backend, pool, route, frontend, got %q", in.Kind)
+		bad("/kind", "must be one of backend, pool, route, frontend, settings, got %q", in.Kind)
 	}
 	if in.Force && op.Verb != state.VerbDelete {
 		bad("/force", "goes with delete only")

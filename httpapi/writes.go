@@ -106,6 +106,9 @@ func (res resource) remove(c *call) (answer, error) {
 		return answer{}, err
 	}
 	op := state.Op{Verb: state.VerbDelete, Kind: res.kind, ID: id, IfMatch: pre.index, Force: force}
+	if err := c.deleteValue(&op); err != nil {
+		return answer{}, err
+	}
 	r, err := c.do(op)
 	if err != nil {
 		return answer{}, err
@@ -170,6 +173,8 @@ func setID(spec state.Spec, id string) {
 		s.ID = id
 	case *state.FrontendSpec:
 		s.ID = id
+	case *state.SettingsSpec:
+		s.ID = id
 	}
 }
 
@@ -198,7 +203,7 @@ func (res resource) commitRaw(c *call, op state.Op, doc map[string]json.RawMessa
 		}
 	}
 	a := c.object(v, o)
-	if r.Effect == state.EffectCreated {
+	if r.Effect == state.EffectCreated && res.kind != state.KindSettings { // which were there with their defaults
 		a.status = http.StatusCreated
 		a.header.Set("Location", c.base()+res.path+"/"+op.ID)
 	}
@@ -240,7 +245,13 @@ func setAdmin(to state.AdminState) func(*call) (answer, error) {
 				return answer{}, err
 			}
 		}
-		return res.commitRaw(c, op, map[string]json.RawMessage{"admin_state": quote(string(to))})
+		doc := map[string]json.RawMessage{"admin_state": quote(string(to))}
+		if patch, err := c.drainPatch(); err != nil {
+			return answer{}, err
+		} else if patch != nil {
+			doc["drain"] = patch
+		}
+		return res.commitRaw(c, op, doc)
 	}
 }
 

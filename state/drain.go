@@ -8,7 +8,7 @@ import (
 // DrainSpec says how a backend is drained while it is stopped or decommissioned. The zero value lets all that
 // runs finish and honours sticky sessions. It goes when the backend is ready again.
 type DrainSpec struct {
-	Deadline   time.Time   `json:"deadline,omitzero"`     // UTC, by each node's own clock; zero = none
+	Deadline   string      `json:"deadline,omitempty"`    // RFC 3339 in UTC, by each node's own clock; "" = none
 	OnDeadline OnDeadline  `json:"on_deadline,omitempty"` // "" = [DeadlineKeep]
 	Sticky     DrainSticky `json:"sticky,omitempty"`      // "" = [StickyKeep]
 }
@@ -32,7 +32,16 @@ const (
 )
 
 // Closes says that requests which still run at the deadline are closed.
-func (d DrainSpec) Closes() bool { return d.OnDeadline == DeadlineClose && !d.Deadline.IsZero() }
+func (d DrainSpec) Closes() bool { return d.OnDeadline == DeadlineClose && d.Deadline != "" }
+
+// When is the deadline; zero = none.
+func (d DrainSpec) When() time.Time {
+	t, err := time.Parse(time.RFC3339Nano, d.Deadline)
+	if err != nil { // "": Validate lets nothing else in
+		return time.Time{}
+	}
+	return t.UTC()
+}
 
 // Releases says that sticky sessions do not keep the backend.
 func (d DrainSpec) Releases() bool { return d.Sticky == StickyRelease }
@@ -47,9 +56,8 @@ func (s *BackendSpec) normalizeDrain() {
 		*d = DrainSpec{}
 		return
 	}
-	d.Deadline = d.Deadline.UTC().Round(0)
-	if d.Deadline.IsZero() {
-		d.Deadline = time.Time{}
+	if t := d.When(); !t.IsZero() {
+		d.Deadline = t.Format(time.RFC3339Nano)
 	}
 	if d.OnDeadline == DeadlineKeep {
 		d.OnDeadline = ""
@@ -66,10 +74,10 @@ func (c *checks) drain(d DrainSpec) {
 	if d.Sticky != "" {
 		oneOf(c, "/drain/sticky", d.Sticky, []DrainSticky{StickyKeep, StickyRelease})
 	}
-	if y := d.Deadline.Year(); !d.Deadline.IsZero() && (y < 2000 || y > 9999) {
-		c.add("/drain/deadline", "must be a time between the years 2000 and 9999, such as \"2026-01-02T15:04:05Z\"")
+	if d.Deadline != "" && d.When().IsZero() {
+		c.add("/drain/deadline", "must be a time such as \"2026-01-02T15:04:05Z\", or \"\" for none, got %q; a duration goes with ?deadline= of disable and DELETE", d.Deadline)
 	}
-	if d.OnDeadline == DeadlineClose && d.Deadline.IsZero() {
+	if d.OnDeadline == DeadlineClose && d.Deadline == "" {
 		c.add("/drain/deadline", "must be set, since on_deadline is %q", DeadlineClose)
 	}
 }

@@ -149,7 +149,7 @@ func (s *Set) reach(u *Upstream, b *state.Backend, pool *state.Pool) {
 // flagsOf is the table of DESIGN §4, as far as it concerns routing.
 func flagsOf(b *state.Backend, pool *state.Pool, vetoed bool) uint32 {
 	ready := b.AdminState == state.AdminReady && b.Weight > 0
-	sticky := b.AdminState == state.AdminReady || b.AdminState == state.AdminStopped
+	sticky := b.AdminState == state.AdminReady || b.AdminState == state.AdminStopped && !b.Drain.Releases()
 	passing := b.Verdict == state.VerdictUp
 	if b.Verdict == state.VerdictUnknown && pool != nil {
 		// A pool without checks will never get a verdict.

@@ -17,8 +17,8 @@ const (
 	// New is any request without a tie to a backend: the operator wants the backend used, its weight is not
 	// 0, its verdict is good and this node has no veto.
 	New Mode = iota
-	// Sticky is a request of a session that lives on the backend: as New, but stopped backends and those of
-	// weight 0 serve it too.
+	// Sticky is a request of a session that lives on the backend: as New, but stopped backends serve it too,
+	// unless their drain releases sessions, and so do those of weight 0.
 	Sticky
 	// Panic is New without regard to verdict and veto, for pools that failing health has emptied.
 	Panic

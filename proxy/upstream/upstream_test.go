@@ -34,6 +34,7 @@ func newSet(t testing.TB, observe func(string, Outcome)) *Set {
 func TestFlags(t *testing.T) {
 	t.Parallel()
 	type want struct{ fresh, sticky, panics, failing bool }
+	const stopReleased = state.AdminStopped + " and released"
 	tests := []struct {
 		name    string
 		admin   state.AdminState
@@ -54,6 +55,7 @@ func TestFlags(t *testing.T) {
 		{"weight 0 down", state.AdminReady, state.VerdictDown, 0, state.InitialDown, state.CheckHTTP, false, want{}},
 		{"init up", state.AdminInit, state.VerdictUp, 1, state.InitialUp, state.CheckHTTP, false, want{}},
 		{"stopped up", state.AdminStopped, state.VerdictUp, 1, state.InitialDown, state.CheckHTTP, false, want{false, true, false, false}},
+		{"stopped up, sessions released", stopReleased, state.VerdictUp, 1, state.InitialDown, state.CheckHTTP, false, want{}},
 		{"stopped down", state.AdminStopped, state.VerdictDown, 1, state.InitialDown, state.CheckHTTP, false, want{}},
 		{"decommissioned up", state.AdminDecommissioned, state.VerdictUp, 1, state.InitialDown, state.CheckHTTP, false, want{}},
 	}
@@ -61,8 +63,12 @@ func TestFlags(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			u := &Upstream{}
+			spec := state.BackendSpec{AdminState: tt.admin, Weight: tt.weight}
+			if tt.admin == stopReleased {
+				spec.AdminState, spec.Drain.Sticky = state.AdminStopped, state.StickyRelease
+			}
 			u.flags.Store(flagsOf(
-				&state.Backend{BackendSpec: state.BackendSpec{AdminState: tt.admin, Weight: tt.weight}, BackendStatus: state.BackendStatus{Verdict: tt.verdict}},
+				&state.Backend{BackendSpec: spec, BackendStatus: state.BackendStatus{Verdict: tt.verdict}},
 				&state.Pool{PoolSpec: state.PoolSpec{Initial: tt.initial, Health: state.HealthCheck{Type: tt.check}}}, tt.veto))
 			if got := (want{u.Available(New), u.Available(Sticky), u.Available(Panic), u.Failing()}); got != tt.want {
 				t.Errorf("new, sticky, panic, failing = %+v, want %+v", got, tt.want)
