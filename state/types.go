@@ -432,6 +432,7 @@ func setID(s Spec, id string) {
 	case *TokenSpec:
 		s.ID = id
 	case *CertificateSpec:
+		s.ID = id
 	case *SettingsSpec:
 		s.ID = id
 	}
