@@ -15,6 +15,8 @@ type Picker interface {
 	// Pick returns a member that is available in the mode and not in tried (which may be nil), or nil if
 	// there is none. key is the hash of what the request is to be tied to; only hashing algorithms use it.
 	Pick(key uint64, m upstream.Mode, tried *upstream.Tried) *upstream.Upstream
+	// Fork returns a picker that goes on from here by itself: see fork.go.
+	Fork() Picker
 }
 
 // Member is a backend with its share.

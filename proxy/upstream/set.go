@@ -146,31 +146,9 @@ func (s *Set) reach(u *Upstream, b *state.Backend, pool *state.Pool) {
 	})
 }
 
-// flagsOf is the table of DESIGN §4, as far as it concerns routing.
+// flagsOf is the flag word as far as configuration and health decide it.
 func flagsOf(b *state.Backend, pool *state.Pool, vetoed bool) uint32 {
-	ready := b.AdminState == state.AdminReady && b.Weight > 0
-	sticky := b.AdminState == state.AdminReady || b.AdminState == state.AdminStopped && !b.Drain.Releases()
-	passing := b.Verdict == state.VerdictUp
-	if b.Verdict == state.VerdictUnknown && pool != nil {
-		// A pool without checks will never get a verdict.
-		passing = pool.Initial == state.InitialUp || pool.Health.Type == state.CheckNone
-	}
-	var f uint32
-	if ready {
-		f |= bitPanic
-	}
-	if passing && !vetoed {
-		if ready {
-			f |= bitNew
-		}
-		if sticky {
-			f |= bitSticky
-		}
-	}
-	if ready && (b.Verdict == state.VerdictDown || vetoed) {
-		f |= bitFailing
-	}
-	return f
+	return hurdlesOf(b, pool, vetoed).flags()
 }
 
 // sweep drops transports that no endpoint uses any more. Requests that run on them go on.
