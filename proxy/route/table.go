@@ -38,6 +38,7 @@ type Match struct {
 	Target   *Target
 	Group    *Group
 	Frontend string // id of the frontend whose host fits, "" = none
+	tags     int    // number of the frontend's tag set
 }
 
 // Target is a route as the proxy needs it. It is immutable.
@@ -104,7 +105,7 @@ func (t *Table) Match(r *Request) (Match, error) {
 		return Match{}, ErrNoRoute
 	}
 	f := t.frontend(host)
-	return Match{Target: e.target, Group: e.target.balancer.group(f.tags), Frontend: f.id}, nil
+	return Match{Target: e.target, Group: e.target.balancer.group(f.tags), Frontend: f.id, tags: f.tags}, nil
 }
 
 func (t *Table) find(r *Request, host, path string) *entry {
