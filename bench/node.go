@@ -8,14 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
+	"slices"
 	"time"
 )
 
 const (
-	nodeUp      = 30 * time.Second // for a node to lead its cluster of one
-	nodeSetUp   = 10 * time.Minute // for its largest configuration
-	nodeWorkers = 64               // writes under way at once: Raft commits them together
+	nodeUp    = 30 * time.Second // for a node to lead its cluster of one
+	nodeSetUp = 10 * time.Minute // for its largest configuration
+	nodeBatch = 1000             // objects of one transaction
 )
 
 // admin is the part of the admin API that the comparison needs.
@@ -24,16 +24,22 @@ type admin struct {
 	http *http.Client
 }
 
-// object is what one POST creates.
+// object is one operation of a transaction.
 type object struct {
-	Path  string
-	Value any
+	Op    string `json:"op"`
+	Kind  string `json:"kind"`
+	ID    string `json:"id"`
+	Value any    `json:"value"`
+}
+
+func create(kind, id string, value map[string]any) object {
+	return object{Op: "create", Kind: kind, ID: id, Value: value}
 }
 
 // configureNode gives a node over its admin API what the other peers have in a file. alive says whether the process
 // still runs.
 func configureNode(ctx context.Context, s site, alive func() bool) error {
-	tr := &http.Transport{MaxIdleConnsPerHost: nodeWorkers}
+	tr := &http.Transport{}
 	defer tr.CloseIdleConnections()
 	a := admin{base: "http://" + local(s.API), http: &http.Client{Transport: tr, Timeout: 30 * time.Second}}
 	err := poll(ctx, nodeUp, func(ctx context.Context) error {
@@ -47,65 +53,34 @@ func configureNode(ctx context.Context, s site, alive func() bool) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, nodeSetUp, fmt.Errorf("its configuration took more than %s", nodeSetUp))
 	defer cancel()
-	pools, rest := nodeObjects(s)
-	if err := a.create(ctx, pools); err != nil {
-		return err
-	}
-	if err := a.create(ctx, rest); err != nil {
-		return err
+	for batch := range slices.Chunk(nodeObjects(s), nodeBatch) {
+		if err := a.do(ctx, http.MethodPost, "/txn", map[string]any{"ops": batch}, nil); err != nil {
+			return err
+		}
 	}
 	return poll(ctx, time.Minute, func(ctx context.Context) error { return a.healthy(ctx, len(s.Servers)+1) })
 }
 
-// nodeObjects returns the pools of a site, and what needs them.
-func nodeObjects(s site) (pools, rest []object) {
-	type check map[string]string
-	web := map[string]any{"id": "web", "algorithm": "least_connections"}
+// nodeObjects returns what a site consists of, pools before what names them.
+func nodeObjects(s site) []object {
+	type fields = map[string]any
+	web := fields{"algorithm": "least_connections"}
 	if len(s.Servers) > 100 {
-		web["health"] = check{"interval": "60s"} // thousands of probes a second would be another comparison
+		web["health"] = fields{"interval": "60s"} // thousands of probes a second would be another comparison
 	}
-	pools = []object{{"/pools", web}, {"/pools", map[string]any{"id": "one"}}}
+	all := []object{create("pool", "web", web), create("pool", "one", fields{})}
 	for i, addr := range s.Servers {
-		rest = append(rest, object{"/backends", map[string]any{"id": fmt.Sprintf("s%d", i), "address": addr, "pool": "web"}})
+		all = append(all, create("backend", fmt.Sprintf("s%d", i), fields{"address": addr, "pool": "web"}))
 	}
-	rest = append(rest, object{"/backends", map[string]any{"id": "one", "address": s.Servers[0], "pool": "one"}})
+	all = append(all, create("backend", "one", fields{"address": s.Servers[0], "pool": "one"}))
 	route := func(id, path, pool string) object {
-		return object{"/routes", map[string]any{"id": id, "match": map[string]string{"path": path}, "backend_pool": pool}}
+		return create("route", id, fields{"match": fields{"path": path}, "backend_pool": pool})
 	}
-	rest = append(rest, route("default", "/", "web"), route("api", "/api", "one"), route("static", "/static", "one"))
+	all = append(all, route("default", "/", "web"), route("api", "/api", "one"), route("static", "/static", "one"))
 	for i, p := range s.Prefixes() {
-		rest = append(rest, route(fmt.Sprintf("r%05d", i), p, "web"))
+		all = append(all, route(fmt.Sprintf("r%05d", i), p, "web"))
 	}
-	return pools, rest
-}
-
-// create posts all objects, several at once, and returns the first refusal.
-func (a admin) create(ctx context.Context, objects []object) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	work := make(chan object)
-	var workers sync.WaitGroup
-	for range nodeWorkers {
-		workers.Go(func() {
-			for o := range work {
-				if err := a.do(ctx, http.MethodPost, o.Path, o.Value, nil); err != nil {
-					cancel(err) // the first one is kept
-				}
-			}
-		})
-	}
-	for _, o := range objects {
-		select {
-		case work <- o:
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	close(work)
-	workers.Wait()
-	return context.Cause(ctx)
+	return all
 }
 
 // healthy returns nil once want backends have a good verdict.

@@ -80,12 +80,11 @@ func TestManyServers(t *testing.T) {
 
 func TestNodeObjects(t *testing.T) {
 	t.Parallel()
-	pools, rest := nodeObjects(testSite(t, 2, 3))
 	count := map[string]int{}
-	for _, o := range append(pools, rest...) {
-		count[o.Path]++
+	for _, o := range nodeObjects(testSite(t, 2, 3)) {
+		count[o.Kind]++
 	}
-	if diff := cmp.Diff(map[string]int{"/pools": 2, "/backends": 4, "/routes": 5}, count); diff != "" {
+	if diff := cmp.Diff(map[string]int{"pool": 2, "backend": 4, "route": 5}, count); diff != "" {
 		t.Errorf("objects (-want +got):\n%s", diff)
 	}
 }
