@@ -47,6 +47,7 @@ type attempt struct {
 	phase  atomic.Int32
 	late   atomic.Bool // a connection came after the connect timeout
 	dial   *time.Timer // nil = no timeout
+	cut    upstream.Running
 
 	mu      sync.Mutex  // guards the rest, which interim responses and the timers' start use
 	first   *time.Timer // nil = no timeout
@@ -59,6 +60,7 @@ type attempt struct {
 func (s *serving) attempt(a upstream.Attempt) (k upstream.Kind, done bool) {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	t := &attempt{s: s, cancel: cancel}
+	a.Upstream.Track(&t.cut, cancel)
 	if d := s.x.Target.Connect; d > 0 {
 		t.dial = time.AfterFunc(d, func() { t.expire(connecting, errConnectTimeout) })
 	}
@@ -83,6 +85,7 @@ func (s *serving) attempt(a upstream.Attempt) (k upstream.Kind, done bool) {
 		o.Status, done = resp.StatusCode, true
 		o.Kind, o.Err = s.respond(ctx, t, resp)
 	}
+	a.Upstream.Untrack(&t.cut)
 	cancel(errEnded)
 	o.BytesIn, o.BytesOut = s.body.read.Load(), s.bytesOut
 	a.End(o)
@@ -199,6 +202,8 @@ func (t *attempt) classify(ctx context.Context, err error) upstream.Kind {
 		return upstream.FirstByteTimeout
 	case errTotalTimeout:
 		return upstream.TotalTimeout
+	case upstream.ErrDrained:
+		return upstream.DrainClosed
 	default:
 		return upstream.ClientGone
 	}

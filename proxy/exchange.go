@@ -38,6 +38,9 @@ func (p *Proxy) Route(x *Exchange, r *route.Request) *Refusal {
 	default:
 		return refuseBadPath
 	}
+	if p.set.Fenced() {
+		return refuseFenced
+	}
 	x.Match, x.key, x.left = m, m.Target.Key(r), m.Target.Retries
 	m.Target.Stats.Begin()
 	return nil

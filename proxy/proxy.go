@@ -37,6 +37,11 @@ type Engine interface {
 	TLSAddrs() []net.Addr
 	// Drain asks clients to go elsewhere with their next request, while all requests are still served.
 	Drain()
+	// Undrain takes Drain back. It must not be called during or after Shutdown.
+	Undrain()
+	// CutOff breaks off the requests that run on a backend, upgraded connections included. Those that begin
+	// meanwhile may escape.
+	CutOff(backendID string)
 	// Shutdown accepts nothing new, waits for what runs until ctx ends, then cuts off the rest. It returns
 	// nil if nothing had to be cut off.
 	Shutdown(ctx context.Context) error

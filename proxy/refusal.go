@@ -23,6 +23,7 @@ var (
 	refuseNotReady  = &Refusal{503, "not_ready", "this node has no configuration yet", stats.NoBackend, false}
 	refuseNoRoute   = &Refusal{404, "no_route", "no route matches this request", stats.NoRoute, false}
 	refuseNoBackend = &Refusal{503, "no_backend", "no backend can take this request now", stats.NoBackend, false}
+	refuseFenced    = &Refusal{503, "fenced", "this node has had no word of the cluster for longer than fence_after, so it sends nothing new to backends", stats.NoBackend, false}
 	refuseAmbiguous = &Refusal{400, "ambiguous_path", "the path leads to different routes as it was sent and once it is decoded", stats.BadRequest, false}
 	refuseBadPath   = &Refusal{400, "bad_path", "the path holds NUL, climbs above the root or is not escaped properly", stats.BadRequest, false}
 	refuseTarget    = &Refusal{400, "bad_target", "the request target holds bytes that no target may hold", stats.BadRequest, true}
@@ -41,6 +42,7 @@ var (
 		upstream.Reset:            {502, "backend_reset", "the backend closed the connection before it answered", stats.BackendReset, false},
 		upstream.BadResponse:      {502, "bad_response", "the backend's answer is no valid HTTP", stats.BadResponse, false},
 		upstream.BadRequest:       refuseBody,
+		upstream.DrainClosed:      {503, "drain_closed", "the backend was taken out of use, and its drain ended before it answered", stats.DrainClosed, false},
 	}
 )
 

@@ -87,6 +87,8 @@ func (t *attempt) broken(ctx context.Context) upstream.Kind {
 		return upstream.Reset
 	case errTotalTimeout:
 		return upstream.TotalTimeout
+	case upstream.ErrDrained:
+		return upstream.DrainClosed
 	}
 	return upstream.ClientGone
 }

@@ -24,6 +24,7 @@ const (
 	Retry                      // an event: the request was sent again; counted by Handle.Count
 	RetryRefused               // an event: a retry was due, but the retry budget was spent
 	Ejected                    // an event: the backend was taken out by passive checks
+	DrainClosed                // the backend's drain reached its deadline, which closed the request
 	kindCount
 )
 
@@ -33,6 +34,7 @@ var kindNames = [kindCount]string{
 	ClientTimeout: "client_timeout", BadRequest: "bad_request", TooLarge: "too_large", NoRoute: "no_route",
 	NoBackend: "no_backend", QueueFull: "queue_full", RateLimited: "rate_limited", Internal: "internal",
 	Retry: "retry", RetryRefused: "retry_refused", Ejected: "ejected",
+	DrainClosed: "drain_closed",
 }
 
 // String gives the stable name, "unknown" for a value that is none of the kinds.

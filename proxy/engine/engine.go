@@ -15,6 +15,7 @@ import (
 	"github.com/lbnode/lbnode/proxy"
 	"github.com/lbnode/lbnode/proxy/http1"
 	"github.com/lbnode/lbnode/proxy/portable"
+	"github.com/lbnode/lbnode/proxy/upstream"
 )
 
 // Stages of a loop's life.
@@ -168,6 +169,40 @@ func (e *Engine) TLSAddrs() []net.Addr {
 func (e *Engine) Drain() {
 	e.draining.Store(true)
 	e.portable.Drain()
+}
+
+// Undrain implements proxy.Engine.
+func (e *Engine) Undrain() {
+	e.draining.Store(false)
+	e.portable.Undrain()
+}
+
+// CutOff implements proxy.Engine.
+func (e *Engine) CutOff(backendID string) {
+	e.mu.Lock()
+	loops := e.loops
+	e.mu.Unlock()
+	for _, l := range loops {
+		l.post(func() { l.cutOff(backendID) })
+	}
+	e.portable.CutOff(backendID)
+}
+
+// cutOff ends the exchanges that are with a backend.
+func (l *loop) cutOff(backendID string) {
+	var all []*exchange
+	for u := range l.servers {
+		if u.e != nil && u.e.at.Upstream.ID() == backendID {
+			all = append(all, u.e)
+		}
+	}
+	for _, e := range all { // ending one touches no other
+		if e.tunnel {
+			l.endTunnel(e, upstream.OK)
+		} else {
+			l.fail(e, upstream.DrainClosed, upstream.ErrDrained)
+		}
+	}
 }
 
 // Shutdown implements proxy.Engine. Connections that are idle stay open for Limits.QuietTime more. Repeated

@@ -57,6 +57,8 @@ func Run(t *testing.T, mk New, deviations map[string]string) {
 		{"slow_reader", testSlowReader},
 		{"forwarding", testForwarding},
 		{"drain", testDrain},
+		{"cut off", testCutOff},
+		{"fenced", testFenced},
 		{"shutdown", testShutdown},
 		{"config_change", testConfigChange},
 		{"corpus", testCorpus},
@@ -561,6 +563,13 @@ func testDrain(t *testing.T, mk New) {
 	}
 	c.wantEnd()
 	w.dial().send(get).want(200, "hello") // still accepting
+	w.e.Undrain()
+	c = w.dial()
+	for range 2 {
+		if resp := c.send(get).want(200, "hello"); resp.Close {
+			t.Errorf("an engine that drains no more said close: %v", resp.Header)
+		}
+	}
 }
 
 func testShutdown(t *testing.T, mk New) {

@@ -195,6 +195,12 @@ func (e *Engine) wait(ctx context.Context) error {
 // that are open). Connections are still accepted.
 func (e *Engine) Drain() { e.draining.Store(true) }
 
+// Undrain implements proxy.Engine.
+func (e *Engine) Undrain() { e.draining.Store(false) }
+
+// CutOff implements proxy.Engine.
+func (e *Engine) CutOff(backendID string) { e.cfg.Proxy.Set().CutOff(backendID) }
+
 // Shutdown implements proxy.Engine. Connections that are idle stay open for Limits.QuietTime more. Repeated
 // calls return the result of the first.
 func (e *Engine) Shutdown(ctx context.Context) error {

@@ -21,6 +21,7 @@ const (
 	ClientGone            // the client closed or reset before the answer was complete
 	BadResponse           // what the backend sent breaks HTTP
 	BadRequest            // the client's body breaks HTTP, so the request could not be completed
+	DrainClosed           // the backend's drain reached its deadline, which closes what still runs
 )
 
 var kinds = [...]struct {
@@ -37,6 +38,7 @@ var kinds = [...]struct {
 	ClientGone:       {"client_gone", stats.ClientGone, false},
 	BadResponse:      {"bad_response", stats.BadResponse, true},
 	BadRequest:       {"bad_request", stats.BadRequest, false},
+	DrainClosed:      {"drain_closed", stats.DrainClosed, false},
 }
 
 // String gives the stable name, "unknown" for a value that is none of the kinds.

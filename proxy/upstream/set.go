@@ -60,6 +60,7 @@ type Set struct {
 	cfg     Config
 	start   time.Time
 	applied atomic.Uint64
+	lease   atomic.Int64 // by clock; see SetLease
 
 	mu         sync.RWMutex // guards the rest and what Upstream says it guards
 	byID       map[string]*Upstream
@@ -73,10 +74,12 @@ func NewSet(cfg Config) (*Set, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Set{
+	s := &Set{
 		cfg: cfg, start: time.Now(),
 		byID: map[string]*Upstream{}, transports: map[transportKey]*http.Transport{}, early: map[string]veto{},
-	}, nil
+	}
+	s.SetLease(time.Time{})
+	return s, nil
 }
 
 // clock is monotonic time since the set was made.
@@ -104,8 +107,13 @@ func (s *Set) Update(v *state.View) {
 			continue // unchanged objects keep their identity from view to view
 		}
 		s.reach(u, b, pool)
+		if u.backend == nil || u.backend.BackendSpec.Drain != b.Drain || u.backend.AdminState != b.AdminState {
+			u.expired = false
+		}
 		u.backend, u.pool = b, pool
-		u.flags.Store(flagsOf(b, pool, u.veto.down))
+		if !u.expired {
+			u.flags.Store(flagsOf(b, pool, u.veto.down))
+		}
 	}
 	for id, u := range s.byID {
 		if u.seen == s.gen {
@@ -211,7 +219,9 @@ func (s *Set) SetLocal(id string, down bool, reason string) {
 		next.since = u.veto.since
 	}
 	u.veto = next
-	u.flags.Store(flagsOf(u.backend, u.pool, down))
+	if !u.expired {
+		u.flags.Store(flagsOf(u.backend, u.pool, down))
+	}
 }
 
 // Runtime is what the admin API shows of a backend on this node.

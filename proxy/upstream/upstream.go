@@ -54,7 +54,10 @@ type Upstream struct {
 	backend *state.Backend // nil = not in the view
 	pool    *state.Pool
 	veto    veto
+	expired bool // see Set.Expire
 	seen    uint64
+
+	running running
 }
 
 // veto is this node's own opinion that a backend is dead.
@@ -107,12 +110,13 @@ func (u *Upstream) LatencyAt(now time.Duration) time.Duration { return u.latency
 func (u *Upstream) Begin(m Mode) (Attempt, bool) {
 	// Count first, look second: see the package comment.
 	u.inflight.Add(1)
-	if !u.Available(m) {
+	now := u.set.clock()
+	if !u.Available(m) || u.set.lapsed(now) {
 		u.inflight.Add(-1)
 		return Attempt{}, false
 	}
 	u.stats.Begin()
-	return Attempt{Upstream: u, Endpoint: u.endpoint.Load(), start: u.set.clock()}, true
+	return Attempt{Upstream: u, Endpoint: u.endpoint.Load(), start: now}, true
 }
 
 // Attempt is one request on one backend. It is a value; its owner calls End once.
