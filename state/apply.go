@@ -41,6 +41,8 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 		}
 	case TypeStates:
 		a.states(c.Changes)
+	case TypeRestore:
+		res.Refusal = a.restore(c.Restore)
 	}
 	var next *View
 	var change *Change
@@ -72,7 +74,7 @@ func fingerprintOf(c Command) string {
 	if c.RequestID == "" {
 		return ""
 	}
-	b, err := json.Marshal(Command{ClusterID: c.ClusterID, Ops: c.Ops, Changes: c.Changes, ConfirmWithin: c.ConfirmWithin, Settle: c.Settle})
+	b, err := json.Marshal(Command{ClusterID: c.ClusterID, Ops: c.Ops, Changes: c.Changes, ConfirmWithin: c.ConfirmWithin, Settle: c.Settle, Restore: c.Restore})
 	if err != nil { // only a raw message that is no JSON can fail, and Decode has read it as JSON
 		b = []byte(err.Error())
 	}

@@ -26,6 +26,7 @@ type Command struct {
 	Ops       []Op          `json:"ops,omitempty"`        // TypeTxn: in order, all or nothing
 	Scope     []string      `json:"scope,omitempty"`      // TypeTxn: pools outside of which nothing may be touched; none = everything may
 	Changes   []StateChange `json:"changes,omitempty"`    // TypeStates: each for itself
+	Restore   *Restoration  `json:"restore,omitempty"`    // TypeRestore
 }
 
 // CommandType says what a command does. Values are part of the log format and are never reused.
@@ -36,6 +37,8 @@ const (
 	TypeInit   CommandType = 1 // names the cluster; the first entry of every log
 	TypeTxn    CommandType = 2 // operators' changes
 	TypeStates CommandType = 3 // what the leader saw of backends
+
+	TypeRestore CommandType = 4 // everything as a backup has it
 )
 
 // ignorable is set in the type byte of commands that a node which does not know them may skip.
@@ -141,7 +144,7 @@ func Decode(b []byte) (Command, error) {
 		return c, fmt.Errorf("%w: checksum %08x, want %08x", ErrCorrupt, got, want)
 	}
 	c.Type = CommandType(b[1] &^ ignorable)
-	known := b[0] == envelopeFormat && b[2] <= commandVersion && c.Type >= TypeInit && c.Type <= TypeStates
+	known := b[0] == envelopeFormat && b[2] <= commandVersion && c.Type >= TypeInit && c.Type <= TypeRestore
 	if !known {
 		err := ErrUnknownCommand
 		if b[1]&ignorable != 0 {

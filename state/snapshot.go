@@ -31,7 +31,8 @@ type snapshotHeader struct {
 	ConfigGen uint64 `json:"config_gen"`
 	StateGen  uint64 `json:"state_gen"`
 
-	HistoryBase uint64 `json:"history_base"` // from version 2
+	HistoryBase uint64   `json:"history_base"` // from version 2
+	FormerIDs   []string `json:"former_cluster_ids,omitempty"`
 }
 
 type snapshotRecord struct {
@@ -90,7 +91,7 @@ func (s *snapshotWriter) all(v *View) error {
 func (s *snapshotWriter) body(v *View) error {
 	err := s.line(snapshotHeader{
 		Format: snapshotFormat, Version: snapshotVersion, Index: v.Index, Term: v.Term,
-		ClusterID: v.ClusterID, ConfigGen: v.ConfigGen, StateGen: v.StateGen, HistoryBase: v.historyBase,
+		ClusterID: v.ClusterID, ConfigGen: v.ConfigGen, StateGen: v.StateGen, HistoryBase: v.historyBase, FormerIDs: v.FormerIDs,
 	})
 	if err != nil {
 		return err
@@ -148,7 +149,7 @@ func ReadSnapshot(r io.Reader) (*View, error) {
 		return nil, err
 	}
 	v.Index, v.Term, v.ClusterID, v.ConfigGen, v.StateGen = h.Index, h.Term, h.ClusterID, h.ConfigGen, h.StateGen
-	v.historyBase = h.HistoryBase
+	v.historyBase, v.FormerIDs = h.HistoryBase, h.FormerIDs
 	if h.Version < 2 { // what was before is not known
 		v.historyBase = h.Index
 	}

@@ -13,6 +13,8 @@ type View struct {
 	Index     uint64 // last applied log index
 	Term      uint64 // its term
 	ClusterID string // "" until the first entry
+	// FormerIDs are those that the cluster had before it was recovered from the loss of its quorum, the oldest first.
+	FormerIDs []string
 	ConfigGen uint64 // index of the last change an operator made: routing must be compiled anew when it moves
 	StateGen  uint64 // index of the last change of a verdict or drain
 
