@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/lbnode/lbnode/api"
@@ -50,12 +49,11 @@ func TestCollection_requests(t *testing.T) {
 			_, err := c.Apply(ctx, api.ApplyInput{Pools: []json.RawMessage{}}, ApplyOptions{DryRun: true, Prune: true, Key: "k"})
 			return err
 		}, `POST /apply?dry_run=true&prune=true {"pools":[]}  k`},
-		{"apply for a while", func(c *Client) error {
-			_, err := c.Apply(ctx, api.ApplyInput{}, ApplyOptions{ConfirmWithin: 5 * time.Minute, Key: "k"})
-			return err
-		}, `POST /apply?confirm_within=5m0s {}  k`},
-		{"confirm", func(c *Client) error { _, err := c.Confirm(ctx, 7, Write{Key: "k"}); return err }, "POST /apply/confirm?index=7   k"},
-		{"confirm the only one", func(c *Client) error { _, err := c.Confirm(ctx, 0, Write{Key: "k"}); return err }, "POST /apply/confirm   k"},
+		{"keys", func(c *Client) error { _, err := c.ClusterKeys(ctx); return err }, "GET /cluster/keys "},
+		{"install key", func(c *Client) error { _, err := c.InstallKey(ctx, "", Write{Key: "k"}); return err }, "POST /cluster/keys   k"},
+		{"install a key", func(c *Client) error { _, err := c.InstallKey(ctx, "x=", Write{Key: "k"}); return err }, `POST /cluster/keys {"key":"x="}  k`},
+		{"use key", func(c *Client) error { _, err := c.UseKey(ctx, "1f", Write{Key: "k"}); return err }, "POST /cluster/keys/1f/use   k"},
+		{"remove key", func(c *Client) error { _, err := c.RemoveKey(ctx, "1f", Write{Key: "k", Force: true}); return err }, "DELETE /cluster/keys/1f?force=true   k"},
 		{"transfer", func(c *Client) error { return c.TransferLeader(ctx, "n", Write{Key: "k"}) }, `POST /cluster/transfer-leader {"to":"n"}  k`},
 	}
 	for _, tt := range tests {

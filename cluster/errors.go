@@ -18,6 +18,10 @@ var (
 	ErrNotSafe = errors.New("not safe")
 	// ErrUnknownNode names a node that is not a member.
 	ErrUnknownNode = errors.New("unknown node")
+	// ErrUnknownKey names a cluster key that there is not.
+	ErrUnknownKey = errors.New("unknown cluster key")
+	// ErrBadKey says that what was given is no cluster key.
+	ErrBadKey = errors.New("not a cluster key")
 	// ErrBusy says that another membership change is under way. Nothing was changed.
 	ErrBusy = errors.New("another membership change is under way")
 	// ErrDamagedStore says that a file of the data directory cannot be trusted.

@@ -27,6 +27,7 @@ type Node struct {
 	dir   *dataDir
 	store *store
 	space *space
+	keys  heldKeys
 	mux   *transport.Mux
 	layer atomic.Pointer[streamLayer]
 	book  *addressBook
@@ -156,6 +157,9 @@ func newNode(cfg Config, wrap func(boltStore) boltStore) (_ *Node, err error) {
 		return nil, err
 	}
 	n.cfg.NodeID = n.dir.get().NodeID
+	if err := n.loadKeys(); err != nil {
+		return nil, err
+	}
 	n.space = n.newSpace()
 	n.store, err = openStore(storeConfig{dir: n.dir, stall: n.timing.StoreStall, onFail: n.fail, space: n.space, log: n.log, wrap: wrap})
 	if err != nil {

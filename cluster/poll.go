@@ -49,6 +49,7 @@ type nodeStatus struct {
 	// them find each other through one known address.
 	Heard []string `json:"heard,omitempty"`
 
+	Keys  ringName         `json:"keys"`
 	Meta  gossip.Meta      `json:"meta"`
 	Known map[string]claim `json:"known,omitempty"`
 }
@@ -78,6 +79,7 @@ func (n *Node) ownStatus(id identity) nodeStatus {
 	s := nodeStatus{
 		NodeID: id.NodeID, ClusterID: id.ClusterID, Phase: id.Phase, NonVoter: id.NonVoter,
 		Expect: n.cfg.BootstrapExpect, Claim: n.book.own(), Meta: n.states.currentMeta(),
+		Keys: n.keys.get().name(),
 	}
 	r := n.raft.Load()
 	if r == nil {
@@ -116,6 +118,7 @@ func (n *Node) ask(ctx context.Context, addr string) (nodeStatus, error) {
 	if id.ClusterID != "" && s.ClusterID == id.ClusterID {
 		n.learn(s.NodeID, s.Claim, s.Known)
 		n.checkRemoval(id, s)
+		n.catchUpKeys(ctx, addr, s.Keys)
 	}
 	if id.Phase == phaseNew && n.cfg.BootstrapExpect > 1 {
 		for _, a := range s.Heard {

@@ -21,6 +21,10 @@ const (
 	methodRemove   = "cluster.remove"   // remove a member, to the leader
 	methodRemoved  = "cluster.removed"  // tells a node that it is no member any more
 	methodTransfer = "cluster.transfer" // hand over leadership, to the leader
+
+	methodKeys      = "cluster.keys"        // the keys of a member
+	methodKeysSet   = "cluster.keys_set"    // newer keys, to a member
+	methodKeyChange = "cluster.keys_change" // a change of the keys, to the leader
 )
 
 // Codes of the errors that these methods answer with.
@@ -35,6 +39,8 @@ const (
 	codeRefused  = "refused"  // for good
 	codeStopped  = "stopped"
 	codeFull     = "store_full"
+	codeNoKey    = "unknown_key"
+	codeBadKey   = "bad_key"
 )
 
 // codes pairs our errors with what stands for them on the wire.
@@ -49,6 +55,8 @@ var codes = []struct {
 	{ErrBusy, codeBusy},
 	{ErrJoinRefused, codeRefused},
 	{ErrStoreFull, codeFull},
+	{ErrUnknownKey, codeNoKey},
+	{ErrBadKey, codeBadKey},
 }
 
 // toRemote makes err ready for the wire.
@@ -104,6 +112,9 @@ func (n *Node) handleRPC() {
 	n.mux.Handle(methodApplied, jsonHandler(n.serveLeaderIndex))
 	n.mux.Handle(methodRemove, jsonHandler(n.serveRemove))
 	n.mux.Handle(methodRemoved, jsonHandler(n.serveRemoved))
+	n.mux.Handle(methodKeys, jsonHandler(n.serveKeys))
+	n.mux.Handle(methodKeysSet, jsonHandler(n.serveKeysSet))
+	n.mux.Handle(methodKeyChange, jsonHandler(n.serveKeyChange))
 	n.mux.Handle(methodTransfer, jsonHandler(n.serveTransfer))
 }
 

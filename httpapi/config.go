@@ -21,6 +21,7 @@ type Config struct {
 	Stats   Stats
 	Runtime Runtime
 	Drain   Drain
+	Keys    Keys
 	Reads   Reads
 	Ready   Ready
 	Metrics http.Handler // GET /metrics
@@ -57,6 +58,7 @@ func (c Config) Validate() error {
 	need(c.Stats != nil, "Stats")
 	need(c.Runtime != nil, "Runtime")
 	need(c.Drain != nil, "Drain")
+	need(c.Keys != nil, "Keys")
 	need(c.Reads != nil, "Reads")
 	need(c.Ready != nil, "Ready")
 	need(c.Metrics != nil, "Metrics")

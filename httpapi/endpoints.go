@@ -44,10 +44,8 @@ func (s *Server) endpoints() []endpoint {
 		{method: http.MethodPost, path: "/cluster/transfer-leader", handle: transferLeader},
 		{method: http.MethodGet, path: "/nodes", params: []string{paramLimit, paramAfter}, handle: listNodes},
 		{method: http.MethodDelete, path: "/nodes/{id}", params: []string{paramForce}, handle: removeNode},
-		{method: http.MethodPost, path: "/txn", params: []string{paramConfirmWithin}, handle: runTxn},
-		{method: http.MethodPost, path: "/apply", params: []string{paramDryRun, paramPrune, paramConfirmWithin}, handle: applyDocument},
-		{method: http.MethodGet, path: "/apply/pending", handle: listPending},
-		{method: http.MethodPost, path: "/apply/confirm", params: []string{paramIndex}, handle: confirm},
+		{method: http.MethodPost, path: "/txn", handle: runTxn},
+		{method: http.MethodPost, path: "/apply", params: []string{paramDryRun, paramPrune}, handle: applyDocument},
 		{method: http.MethodGet, path: "/history", params: []string{paramMinIndex, paramLimit, paramBefore, paramKind, paramID}, handle: listHistory},
 		{method: http.MethodGet, path: "/history/diff", params: []string{paramMinIndex, paramFrom, paramTo}, handle: diffHistory},
 		{method: http.MethodGet, path: "/history/{index}", params: []string{paramMinIndex}, handle: getChange},
@@ -58,6 +56,7 @@ func (s *Server) endpoints() []endpoint {
 		{method: http.MethodGet, path: "/openapi.json", lenient: true, handle: getOpenAPI},
 	}
 	all = append(all, settingsEndpoints()...)
+	all = append(all, keyEndpoints()...)
 	for _, k := range configKinds() {
 		if k == state.KindSettings {
 			continue // not a collection

@@ -80,7 +80,7 @@ func problemOf(err error, write bool) api.Problem {
 		for _, e := range fields {
 			p.Errors = append(p.Errors, api.FieldError(e))
 		}
-	case errors.Is(err, ErrUnknownNode):
+	case errors.Is(err, ErrUnknownNode), errors.Is(err, ErrUnknownKey):
 		set(http.StatusNotFound, api.CodeNotFound)
 	case errors.Is(err, ErrNotSafe):
 		set(http.StatusConflict, api.CodeNotSafe)

@@ -103,6 +103,7 @@ func (a apiCluster) Transfer(ctx context.Context, to string) error {
 func apiError(err error) error {
 	for from, to := range map[error]error{
 		cluster.ErrNoLeader: state.ErrNoLeader, cluster.ErrOutcomeUnknown: state.ErrOutcomeUnknown,
+		cluster.ErrUnknownKey: httpapi.ErrUnknownKey, cluster.ErrBadKey: httpapi.ErrBadKey,
 		cluster.ErrUnknownNode: httpapi.ErrUnknownNode, cluster.ErrNotSafe: httpapi.ErrNotSafe, cluster.ErrBusy: httpapi.ErrBusy,
 	} {
 		if errors.Is(err, from) {

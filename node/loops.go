@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/lbnode/lbnode/fsm"
@@ -71,9 +70,6 @@ func (n *Node) lead(ctx, term context.Context) {
 	term, cancel := context.WithCancel(term)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	var work sync.WaitGroup
-	defer work.Wait()
-	work.Go(func() { n.revertUnconfirmed(term) })
 	if err := n.health.Lead(term); err != nil && term.Err() == nil {
 		n.log.Error("verdicts are not being committed", "error", err)
 	}

@@ -275,7 +275,7 @@ func (n *Node) buildAPI() error {
 	cfg := httpapi.DefaultConfig()
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster, new(atomic.Bool)}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
-	cfg.Drain, cfg.Reads = apiDrain{n}, apiReads{n.cluster}
+	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n.cluster}
 	cfg.Metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 	handler, err := httpapi.New(cfg)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	adviseKey     = "give every node the same --cluster-key-file; to rotate, install the new key on all nodes before it becomes the first line on any"
+	adviseKey     = "give every node the same --cluster-key-file; where the key was rotated, that is a copy of the file cluster-keys in the data dir of a member, and the node's own cluster-keys goes"
 	adviseCluster = "correct --join or --advertise-addr on the node that is wrong, or start it with an empty data dir"
 )
 

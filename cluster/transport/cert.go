@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
@@ -21,23 +22,29 @@ func validity() (from, verifyAt, to time.Time) {
 		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 }
 
-// credentials is what one set of keys amounts to: our leaf, issued by the first
-// key, and the authorities of all of them. Immutable; rotation swaps it.
+// credentials is what one set of keys amounts to: a leaf of ours and the
+// authority for each of them. Immutable; rotation swaps it.
+//
+// The first key's leaf is the one we prefer. A peer that was away during a
+// rotation may know an older key only; each side says what it knows, the client
+// by the name of the server that it asks for, the server by the authorities that
+// it accepts, and gets a leaf that it can verify, if there is one.
 type credentials struct {
-	keys  []Key
-	leaf  tls.Certificate
-	roots []*x509.Certificate // one per key, same order
-	pools []*x509.CertPool    // of one root each, so that verify knows the key
+	keys      []Key
+	leaves    []*tls.Certificate  // one per key, same order
+	roots     []*x509.Certificate // likewise
+	pools     []*x509.CertPool    // of one root each, so that verify knows the key
+	clientCAs *x509.CertPool      // of all roots
 }
 
 func newCredentials(keys []Key, nodeID string) (*credentials, error) {
 	switch {
-	case len(keys) > maxKeys:
-		return nil, fmt.Errorf("cluster keys: %d given, at most %d", len(keys), maxKeys)
+	case len(keys) > MaxKeys:
+		return nil, fmt.Errorf("cluster keys: %d given, at most %d", len(keys), MaxKeys)
 	case len(keys) == 0:
 		keys = []Key{LabKey()}
 	}
-	c := &credentials{keys: append([]Key(nil), keys...)}
+	c := &credentials{keys: append([]Key(nil), keys...), clientCAs: x509.NewCertPool()}
 	for _, k := range c.keys {
 		root, err := authorityCert(k)
 		if err != nil {
@@ -47,13 +54,40 @@ func newCredentials(keys []Key, nodeID string) (*credentials, error) {
 		pool.AddCert(root)
 		c.roots = append(c.roots, root)
 		c.pools = append(c.pools, pool)
+		c.clientCAs.AddCert(root)
+		leaf, err := issueLeaf(k, root, nodeID)
+		if err != nil {
+			return nil, fmt.Errorf("issue leaf certificate: %w", err)
+		}
+		c.leaves = append(c.leaves, &leaf)
 	}
-	leaf, err := issueLeaf(c.keys[0], c.roots[0], nodeID)
-	if err != nil {
-		return nil, fmt.Errorf("issue leaf certificate: %w", err)
-	}
-	c.leaf = leaf
 	return c, nil
+}
+
+// serverName tells a server which key of ours we would have it prove.
+func serverName(k Key) string { return k.Fingerprint() + ".key.lbnode" }
+
+// leafFor returns the leaf that a client asked for, else that of the first key.
+func (c *credentials) leafFor(name string) *tls.Certificate {
+	for i, k := range c.keys {
+		if serverName(k) == name {
+			return c.leaves[i]
+		}
+	}
+	return c.leaves[0]
+}
+
+// leafAmong returns a leaf of one of the authorities that a server accepts, else
+// that of the first key.
+func (c *credentials) leafAmong(authorities [][]byte) *tls.Certificate {
+	for i, root := range c.roots {
+		for _, subject := range authorities {
+			if bytes.Equal(subject, root.RawSubject) {
+				return c.leaves[i]
+			}
+		}
+	}
+	return c.leaves[0]
 }
 
 // authorityCert is a pure function of the key: every node computes the same
@@ -135,6 +169,19 @@ func (c *credentials) holds(k Key) bool {
 	return false
 }
 
+// serverConfig is for accepted connections.
+func (m *Mux) serverConfig() *tls.Config {
+	cfg := m.tlsConfig()
+	cfg.NextProtos = []string{ProtoRaft, ProtoRPC, ProtoGossip}
+	base := cfg.Clone()
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		c := base.Clone()
+		c.ClientCAs = m.creds.Load().clientCAs
+		return c, nil
+	}
+	return cfg
+}
+
 // tlsConfig is shared by both roles. Hooks instead of fixed certificates let
 // SetKeys change the keys of a running listener.
 func (m *Mux) tlsConfig() *tls.Config {
@@ -146,11 +193,11 @@ func (m *Mux) tlsConfig() *tls.Config {
 		// Without tickets a client owes the server no read after the handshake,
 		// and a stream that is written and closed at once is not reset by them.
 		SessionTicketsDisabled: true,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return &m.creds.Load().leaf, nil
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return m.creds.Load().leafFor(hello.ServerName), nil
 		},
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return &m.creds.Load().leaf, nil
+		GetClientCertificate: func(req *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return m.creds.Load().leafAmong(req.AcceptableCAs), nil
 		},
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			if len(cs.PeerCertificates) == 0 {

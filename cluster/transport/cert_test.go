@@ -55,7 +55,7 @@ func TestCredentials_verify(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := creds(tt.ours...).verify(creds(tt.theirs...).leaf.Leaf)
+			got, err := creds(tt.ours...).verify(creds(tt.theirs...).leaves[0].Leaf)
 			if got != tt.want || !errors.Is(err, tt.wantErr) {
 				t.Errorf("verify = %v, %v, want %v, %v", got.Fingerprint(), err, tt.want.Fingerprint(), tt.wantErr)
 			}

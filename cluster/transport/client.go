@@ -50,7 +50,7 @@ func (m *Mux) tryCall(ctx context.Context, addr, method string, req []byte) (res
 	}
 	defer m.pool.leave(slot)
 	for {
-		c := m.pool.take(slot, m.cfg.Identity().ClusterID)
+		c := m.pool.take(slot, m.cfg.Identity().ClusterID, m.creds.Load().keys[0])
 		reused := c != nil
 		if !reused {
 			if c, err = m.connect(ctx, addr); err != nil {

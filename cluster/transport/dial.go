@@ -69,6 +69,7 @@ func (m *Mux) dial(ctx context.Context, addr, proto string) (*Conn, error) {
 func (m *Mux) introduce(ctx context.Context, raw net.Conn, proto string) (*Conn, error) {
 	cfg := m.tlsConfig()
 	cfg.NextProtos = []string{proto}
+	cfg.ServerName = serverName(m.creds.Load().keys[0])
 	mt := &meter{Conn: raw}
 	tc := tls.Client(mt, cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {

@@ -13,9 +13,9 @@ import (
 	"log/slog"
 )
 
-// maxKeys bounds how many keys may be valid at once: two for a rotation, and
+// MaxKeys bounds how many keys may be valid at once: two for a rotation, and
 // some room for one that was interrupted.
-const maxKeys = 4
+const MaxKeys = 4
 
 // maxKeyFile bounds a key file in bytes, so that a wrong path is noticed early.
 const maxKeyFile = 64 << 10
@@ -62,8 +62,8 @@ func ParseKeys(data []byte) ([]Key, error) {
 				return nil, fmt.Errorf("key file line %d: the same key twice", n)
 			}
 		}
-		if len(keys) == maxKeys {
-			return nil, fmt.Errorf("key file line %d: more than %d keys", n, maxKeys)
+		if len(keys) == MaxKeys {
+			return nil, fmt.Errorf("key file line %d: more than %d keys", n, MaxKeys)
 		}
 		keys = append(keys, k)
 	}

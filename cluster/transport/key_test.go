@@ -107,7 +107,7 @@ func FuzzParseKeys(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(ks) == 0 || len(ks) > maxKeys {
+		if len(ks) == 0 || len(ks) > MaxKeys {
 			t.Fatalf("ParseKeys accepted %d keys", len(ks))
 		}
 		var again strings.Builder

@@ -75,8 +75,7 @@ func Listen(cfg Config) (*Mux, error) {
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.creds.Store(creds)
-	m.serverTLS = m.tlsConfig()
-	m.serverTLS.NextProtos = []string{ProtoRaft, ProtoRPC, ProtoGossip}
+	m.serverTLS = m.serverConfig()
 	m.pool.init(cfg.MaxCallsPerPeer)
 	if bound := ln.Addr().(*net.TCPAddr); len(cfg.Keys) == 0 && !bound.IP.IsLoopback() {
 		m.log.Warn("cluster port without a secret: everybody who reaches it can join", "addr", bound.String(), "fix", "set --cluster-key-file (`lbnode keygen` makes one)")
@@ -98,7 +97,7 @@ func (m *Mux) Addr() net.Addr { return m.ln.Addr() }
 func (m *Mux) Advertise() string { return m.advertise }
 
 // SetKeys replaces the valid keys; the first one issues our certificate from
-// now on. To rotate without a gap: install [old new] on every node, then
+// now on, for peers that know it. To rotate without a gap: install [old new] on every node, then
 // [new old] on every node, then [new]. Connections that rest on a key no
 // longer valid are closed.
 func (m *Mux) SetKeys(keys []Key) error {

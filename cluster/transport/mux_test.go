@@ -137,13 +137,16 @@ func TestDial_refusals(t *testing.T) {
 	}
 }
 
-// The server may be the one that rejects the key, after the client is content:
-// during a rotation that skipped a step. Both must still learn the reason.
+// The server may be the one that rejects the key, after the client is content: when
+// that has a certificate for its first key only. Both must still learn the reason.
 func TestDial_serverRejectsTheKey(t *testing.T) {
 	t.Parallel()
 	oldKey, newKey := testKey(1), testKey(2)
 	for range 10 {
 		a, b := start(t, "n1", "c1", keys(newKey, oldKey)), start(t, "n2", "c1", keys(oldKey))
+		c := *a.creds.Load()
+		c.leaves = []*tls.Certificate{c.leaves[0], c.leaves[0]}
+		a.creds.Store(&c)
 		_, err := a.Dial(within(t, 5*time.Second), b.Advertise(), ProtoRaft)
 		if !errors.Is(err, ErrWrongKey) {
 			t.Fatalf("Dial = %v, want %v", err, ErrWrongKey)
@@ -524,5 +527,37 @@ func TestMux_ipv6(t *testing.T) {
 	}
 	if _, err := a.Call(within(t, 5*time.Second), b.Advertise(), "echo", nil); err != nil {
 		t.Errorf("Call = %v", err)
+	}
+}
+
+// TestSetKeys_awayDuringRotation: a node that knows the old key only talks to the others, both ways, for as
+// long as they accept it.
+func TestSetKeys_awayDuringRotation(t *testing.T) {
+	t.Parallel()
+	k1, k2, k3 := testKey(1), testKey(2), testKey(3)
+	for _, tc := range []struct {
+		name       string
+		old, newer []Key
+		want       bool
+	}{
+		{"installed", []Key{k1}, []Key{k1, k2}, true},
+		{"in use", []Key{k1}, []Key{k2, k1}, true},
+		{"two rotations", []Key{k1}, []Key{k3, k2, k1}, true},
+		{"the other way round", []Key{k2, k1}, []Key{k1, k3}, true},
+		{"removed", []Key{k1}, []Key{k2}, false},
+		{"nothing in common", []Key{k1, k3}, []Key{k2}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			nodes := []*node{start(t, "n1", "c1", keys(tc.old...)), start(t, "n2", "c1", keys(tc.newer...))}
+			for i, from := range nodes {
+				to := nodes[1-i]
+				to.Handle("who", func(context.Context, Peer, []byte) ([]byte, error) { return []byte(to.nodeID), nil })
+				_, err := from.Call(within(t, 5*time.Second), to.Advertise(), "who", nil)
+				if tc.want && err != nil || !tc.want && !errors.Is(err, ErrWrongKey) {
+					t.Errorf("%s calls %s: %v, want an answer: %v", from.nodeID, to.nodeID, err, tc.want)
+				}
+			}
+		})
 	}
 }

@@ -71,8 +71,9 @@ func (p *pool) reap(s *slot) {
 }
 
 // take returns a living idle connection, or nil. Connections that introduced
-// us with another cluster id than today's are not used any more.
-func (p *pool) take(s *slot, clusterID string) *clientConn {
+// us with another cluster id than today's are not used any more, nor are those
+// that rest on another key than the first one: its removal would cut off calls.
+func (p *pool) take(s *slot, clusterID string, key Key) *clientConn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(s.idle) > 0 {
@@ -80,7 +81,7 @@ func (p *pool) take(s *slot, clusterID string) *clientConn {
 		c := s.idle[last]
 		s.idle[last] = nil
 		s.idle = s.idle[:last]
-		if c.alive() && c.nc.self.ClusterID == clusterID {
+		if c.alive() && c.nc.self.ClusterID == clusterID && c.nc.key == key {
 			return c
 		}
 		c.abort()

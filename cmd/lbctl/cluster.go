@@ -16,7 +16,7 @@ import (
 
 func (a *app) clusterCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "cluster", Short: "State of the cluster, and leadership", Args: cobra.ArbitraryArgs, RunE: group}
-	cmd.AddCommand(a.clusterStatusCmd("status"), a.transferCmd())
+	cmd.AddCommand(a.clusterStatusCmd("status"), a.transferCmd(), a.keyCmd())
 	return cmd
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lbnode/lbnode/api"
 	"github.com/lbnode/lbnode/httpapi"
 	"github.com/lbnode/lbnode/state"
 	"github.com/lbnode/lbnode/stats"
@@ -34,6 +35,8 @@ type Fake struct {
 	CaughtUp []string // the levels of the reads that asked for one
 	ReadErr  error    // of CatchUp
 
+	KeyRing api.ClusterKeys
+
 	NotReady []string // reasons; none = ready
 }
 
@@ -49,6 +52,7 @@ func NewFake() *Fake {
 			Voter: true, Leader: true, Self: true, Status: "alive", AppliedIndex: 1,
 		}},
 		Counters: stats.Snapshot{Nodes: []string{"n1"}},
+		KeyRing:  api.ClusterKeys{Keys: []api.ClusterKey{{ID: "1badcafe", InUse: true, Nodes: []string{"n1"}, UsedBy: []string{"n1"}}}},
 		Runtimes: map[string]httpapi.BackendRuntime{}, Seen: map[string][]httpapi.Observation{},
 	}
 }
@@ -155,7 +159,7 @@ func NewConfig(s *Store, f *Fake) httpapi.Config {
 	cfg := httpapi.DefaultConfig()
 	cfg.NodeID, cfg.Version = "n1", "test"
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = s, f, f, f, f.Ready
-	cfg.Drain, cfg.Reads = drain{s, f}, f
+	cfg.Drain, cfg.Reads, cfg.Keys = drain{s, f}, f, keys{f}
 	cfg.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = w.Write([]byte("lb_up 1\n"))
