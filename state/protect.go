@@ -44,7 +44,7 @@ const (
 
 // Retry says when a request that failed on one backend is sent to another. How often is said by the route.
 type Retry struct {
-	On []RetryOn `json:"on,omitempty"` // none = connect_failure alone
+	On []RetryOn `json:"on,omitempty"` // connect_failure is always among them; none = connect_failure alone
 	// NonIdempotent lets requests that may have had an effect be sent again too, such as POST.
 	NonIdempotent bool `json:"non_idempotent,omitzero"`
 	// BudgetPercent bounds the retries of requests that were sent, in percent of the pool's requests on this
@@ -151,8 +151,11 @@ func forget[T comparable](p *T, def T) {
 // normalizeProtection puts into canonical form what keeps a pool's backends from harm.
 func (s *PoolSpec) normalizeProtection() {
 	forget(&s.Queue.Timeout, DefaultQueueTimeout)
-	if slices.Equal(s.Retry.On, []RetryOn{RetryConnect}) || len(s.Retry.On) == 0 {
+	switch on := s.Retry.On; {
+	case len(on) == 0 || slices.Equal(on, []RetryOn{RetryConnect}):
 		s.Retry.On = nil
+	case !slices.Contains(on, RetryConnect): // behind the others, so that errors point to what was written
+		s.Retry.On = append(slices.Clip(on), RetryConnect)
 	}
 	forget(&s.Retry.BudgetPercent, DefaultBudgetPercent)
 	forget(&s.Retry.BudgetMin, DefaultBudgetMin)

@@ -35,6 +35,8 @@ func New(alg state.Algorithm, members []Member) Picker {
 		return newRandom(g)
 	case state.LeastLatency:
 		return &least{group: g, load: latency, timed: true}
+	case state.LeastLoad:
+		return &least{group: g, load: reported, counted: true}
 	case state.IPHash:
 		return newHRW(g)
 	case state.ConsistentHash:
@@ -70,6 +72,12 @@ func newGroup(members []Member) *group {
 	return g
 }
 
+// admits says whether a member takes the turn that it has: in slow start it takes only its share of them.
+func (g *group) admits(u *upstream.Upstream) bool {
+	s := u.Share()
+	return s == upstream.FullShare || g.random.next()%upstream.FullShare < s
+}
+
 func usable(u *upstream.Upstream, m upstream.Mode, tried *upstream.Tried) bool {
 	return u.Available(m) && !tried.Has(u)
 }
@@ -79,7 +87,7 @@ func usable(u *upstream.Upstream, m upstream.Mode, tried *upstream.Tried) bool {
 // turns are mostly lost, it draws from those exactly, by weight.
 func (g *group) turn(m upstream.Mode, tried *upstream.Tried) int {
 	for range min(2*len(g.members), 64) {
-		if i := g.order.next(); usable(g.members[i].Upstream, m, tried) {
+		if i := g.order.next(); usable(g.members[i].Upstream, m, tried) && g.admits(g.members[i].Upstream) {
 			return i
 		}
 	}

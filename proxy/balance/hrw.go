@@ -75,7 +75,7 @@ func (p *hrw) Pick(key uint64, m upstream.Mode, tried *upstream.Tried) *upstream
 	for range rehashes {
 		i := p.home(k)
 		u := p.members[i].Upstream
-		if usable(u, m, tried) {
+		if usable(u, m, tried) && grown(u, k, i) {
 			if !p.bounded || !p.loaded(i, m) {
 				return u
 			}
@@ -89,6 +89,13 @@ func (p *hrw) Pick(key uint64, m upstream.Mode, tried *upstream.Tried) *upstream
 		return full // the rest is unusable or full as well, so the key may as well stay at home
 	}
 	return p.flat(k, m, tried)
+}
+
+// grown says whether a key may go to its member already: in slow start only a part of its keys do, always the same
+// ones, and more as it goes on.
+func grown(u *upstream.Upstream, key uint64, member int) bool {
+	s := u.Share()
+	return s == upstream.FullShare || mix(key+uint64(member))%upstream.FullShare < s
 }
 
 // home is the member that a key belongs to.
@@ -144,10 +151,10 @@ func (p *hrw) loaded(i int, m upstream.Mode) bool {
 	for j := i % step; j < len(p.members); j += step { // meets i itself too
 		if u := p.members[j].Upstream; u.Available(m) {
 			sum += u.InFlight()
-			weight += int64(p.members[j].Weight)
+			weight += p.members[j].part()
 		}
 	}
-	return mine*weight*4 > (sum+1)*int64(p.members[i].Weight)*5
+	return mine*weight*4 > (sum+1)*p.members[i].part()*5
 }
 
 // scored is a score as a fraction: an exponentially distributed number over the weight. The lowest wins,

@@ -21,6 +21,25 @@ type least struct {
 	*group
 	load  func(u *upstream.Upstream, now time.Duration) uint64
 	timed bool // load looks at the clock
+	// counted says that load looks at picks.
+	counted bool
+}
+
+// maxLoad bounds loads, so that the product with a weight stays within 64 bits.
+const maxLoad = math.MaxUint32 << 16
+
+// reported is the load of least_load: what backends report of themselves, ties by requests in flight.
+func reported(u *upstream.Upstream, _ time.Duration) uint64 {
+	return u.LoadNow()<<8 | uint64(min(max(u.InFlight(), 0), 255))
+}
+
+// at is the load of a member. In slow start the same load weighs more, as it has less of its weight.
+func (p *least) at(u *upstream.Upstream, now time.Duration) uint64 {
+	l := p.load(u, now)
+	if s := u.Share(); s != upstream.FullShare {
+		return min(l*upstream.FullShare/s, maxLoad)
+	}
+	return l
 }
 
 // connections is the load of least_connections: the requests in flight.
@@ -35,13 +54,20 @@ func latency(u *upstream.Upstream, now time.Duration) uint64 {
 		if n == 0 {
 			return 0
 		}
-		return math.MaxUint32<<16 + n
+		return maxLoad + n
 	}
-	// Microseconds, so that the product with a weight stays within 64 bits for any real latency.
-	return min((uint64(l/time.Microsecond)+1)*(n+1), math.MaxUint32<<16)
+	return min((uint64(l/time.Microsecond)+1)*(n+1), maxLoad)
 }
 
 func (p *least) Pick(_ uint64, m upstream.Mode, tried *upstream.Tried) *upstream.Upstream {
+	u := p.pick(m, tried)
+	if p.counted && u != nil {
+		u.Pick()
+	}
+	return u
+}
+
+func (p *least) pick(m upstream.Mode, tried *upstream.Tried) *upstream.Upstream {
 	first := p.turn(m, tried)
 	if first < 0 {
 		return nil
@@ -51,7 +77,7 @@ func (p *least) Pick(_ uint64, m upstream.Mode, tried *upstream.Tried) *upstream
 	if p.timed {
 		now = u.Clock()
 	}
-	load := p.load(u, now)
+	load := p.at(u, now)
 	if load == 0 {
 		return u // nothing is less loaded, and it has its turn
 	}
@@ -82,10 +108,10 @@ type best struct {
 
 func (p *least) offer(b *best, i int, now time.Duration, m upstream.Mode, tried *upstream.Tried) {
 	u := p.members[i].Upstream
-	if !usable(u, m, tried) {
+	if !usable(u, m, tried) || i != b.at && !p.admits(u) {
 		return
 	}
-	load, w := p.load(u, now), uint64(p.members[i].Weight)
+	load, w := p.at(u, now), uint64(p.members[i].Weight)
 	// load/w < b.load/b.weight without a division.
 	if load*b.weight < b.load*w {
 		*b = best{load, w, i}

@@ -67,11 +67,14 @@ func (p *random) Pick(_ uint64, m upstream.Mode, tried *upstream.Tried) *upstrea
 		return p.members[first].Upstream
 	}
 	a, b := p.members[first], p.members[second]
-	if b.Upstream.InFlight()*int64(a.Weight) < a.Upstream.InFlight()*int64(b.Weight) {
+	if b.Upstream.InFlight()*a.part() < a.Upstream.InFlight()*b.part() {
 		return b.Upstream
 	}
 	return a.Upstream
 }
+
+// part is a member's weight as far as slow start lets it have it.
+func (m Member) part() int64 { return int64(m.Weight) * int64(m.Upstream.Share()) }
 
 // choose draws until it meets a usable member other than not. For the second choice (not ≥ 0) it gives up
 // early: a second choice is a refinement, and in a group with one usable member there is none.
@@ -84,7 +87,7 @@ func (p *random) choose(not int, m upstream.Mode, tried *upstream.Tried) int {
 		tries = 4
 	}
 	for range tries {
-		if i := p.sample(); i != not && usable(p.members[i].Upstream, m, tried) {
+		if i := p.sample(); i != not && usable(p.members[i].Upstream, m, tried) && p.admits(p.members[i].Upstream) {
 			return i
 		}
 	}

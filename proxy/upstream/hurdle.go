@@ -58,7 +58,7 @@ func hurdlesOf(b *state.Backend, pool *state.Pool, vetoed bool) (h hurdle) {
 }
 
 // flags is the flag word of a backend with these hurdles.
-func (h hurdle) flags() (f uint32) {
+func (h hurdle) flags() (f uint64) {
 	wanted := h&^hurdlesOfHealth == 0
 	if h == 0 {
 		f |= bitNew
@@ -77,11 +77,13 @@ func (h hurdle) flags() (f uint32) {
 
 // The sources of a Reason.
 const (
-	FromAdmin  = "admin"  // the operator's admin_state
-	FromWeight = "weight" // weight 0
-	FromQuorum = "quorum" // the verdict of the majority of voters
-	FromPool   = "pool"   // the pool's settings
-	FromLocal  = "local"  // this node's own veto
+	FromAdmin  = "admin"   // the operator's admin_state
+	FromWeight = "weight"  // weight 0
+	FromQuorum = "quorum"  // the verdict of the majority of voters
+	FromPool   = "pool"    // the pool's settings
+	FromLocal  = "local"   // this node's own veto
+	FromEject  = "outlier" // this node has ejected it after failures in a row
+	FromLimit  = "limit"   // max_connections
 )
 
 // Reason is one thing that keeps new requests from a backend on this node.
@@ -99,7 +101,22 @@ func (u *Upstream) Why() []Reason {
 	if u.backend == nil {
 		return []Reason{{Source: FromAdmin, Text: "it has been removed"}}
 	}
-	return reasons(u.backend, u.pool, u.veto)
+	return append(reasons(u.backend, u.pool, u.veto), u.traffic()...)
+}
+
+// traffic says what keeps new requests away that the flag word knows from traffic.
+func (u *Upstream) traffic() (out []Reason) {
+	u.set.ejectMu.Lock()
+	defer u.set.ejectMu.Unlock()
+	if u.ejectedFrom != nil {
+		e := u.ejections
+		out = append(out, Reason{FromEject, fmt.Sprintf("this node has ejected it after failures in a row, until %s (ejections lately: %d)",
+			u.ejectedEnd.UTC().Format(time.RFC3339), e.count), u.ejectedAt})
+	}
+	if u.Full() {
+		out = append(out, Reason{FromLimit, fmt.Sprintf("it has %d requests from this node, as many as max_connections allows", u.flags.Load()>>limitShift), time.Time{}})
+	}
+	return out
 }
 
 func reasons(b *state.Backend, pool *state.Pool, v veto) (out []Reason) {

@@ -89,6 +89,6 @@ func (s *Set) Expire(id string) {
 	if u == nil || u.backend == nil || !u.backend.AdminState.OutOfUse() {
 		return
 	}
-	u.flags.Store(0)
+	u.configure(0)
 	u.expired = true
 }

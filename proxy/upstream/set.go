@@ -30,6 +30,8 @@ type Config struct {
 	MaxIdlePerBackend, MaxIdle int
 	// MaxHeaderBytes bounds a response head.
 	MaxHeaderBytes int64
+	// StickyKeys make the tokens of sticky cookies, see Upstream.Tokens; none = they are made without a secret.
+	StickyKeys [][]byte
 }
 
 // DefaultConfig has every default but Logger and Stats, which have none.
@@ -66,7 +68,13 @@ type Set struct {
 	byID       map[string]*Upstream
 	transports map[transportKey]*http.Transport
 	early      map[string]veto // vetoes for backends that no view has named yet
+	pools      map[string]*Pool
 	gen        uint64
+	warm       bool // a view with backends has been applied: one that comes up now really does
+
+	ejectMu sync.Mutex // after mu; guards what Upstream says it guards, and closed
+	closed  bool
+	logs    sync.WaitGroup
 }
 
 // NewSet makes an empty set.
@@ -74,8 +82,11 @@ func NewSet(cfg Config) (*Set, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if len(cfg.StickyKeys) == 0 {
+		cfg.StickyKeys = [][]byte{nil}
+	}
 	s := &Set{
-		cfg: cfg, start: time.Now(),
+		cfg: cfg, start: time.Now(), pools: map[string]*Pool{},
 		byID: map[string]*Upstream{}, transports: map[transportKey]*http.Transport{}, early: map[string]veto{},
 	}
 	s.SetLease(time.Time{})
@@ -94,14 +105,25 @@ func (s *Set) Update(v *state.View) {
 		return
 	}
 	s.gen++
+	for p := range v.Pools() {
+		home := s.pool(p.ID)
+		home.seen = s.gen
+		if home.conf.Load() != &p.PoolSpec {
+			home.conf.Store(&p.PoolSpec)
+		}
+	}
 	for b := range v.Backends() {
 		u := s.byID[b.ID]
-		if u == nil {
+		fresh := u == nil
+		if fresh {
 			u = &Upstream{id: b.ID, set: s, stats: s.cfg.Stats.Backend(b.ID), veto: s.early[b.ID]}
 			delete(s.early, b.ID)
 			s.byID[b.ID] = u
 		}
 		u.seen = s.gen
+		home := s.pool(b.Pool)
+		home.seen = s.gen
+		home.members++
 		pool, _ := v.Pool(b.Pool)
 		if u.backend == b && u.pool == pool {
 			continue // unchanged objects keep their identity from view to view
@@ -110,10 +132,17 @@ func (s *Set) Update(v *state.View) {
 		if u.backend == nil || u.backend.BackendSpec.Drain != b.Drain || u.backend.AdminState != b.AdminState {
 			u.expired = false
 		}
-		u.backend, u.pool = b, pool
-		if !u.expired {
-			u.flags.Store(flagsOf(b, pool, u.veto.down))
+		another := u.backend != nil && u.backend.Gen != b.Gen
+		if another {
+			u.load.Store(nil)
 		}
+		if another || home.conf.Load().Outlier.ConsecutiveErrors == 0 {
+			u.readmit(0)
+		}
+		u.backend, u.pool = b, pool
+		u.home.Store(home)
+		// A backend that comes with a verdict was there before: it is this node that is new.
+		s.allow(u, s.warm && !(fresh && b.Verdict == state.VerdictUp))
 	}
 	for id, u := range s.byID {
 		if u.seen == s.gen {
@@ -121,13 +150,50 @@ func (s *Set) Update(v *state.View) {
 		}
 		// The flags go first: a request that counts itself after this sees them.
 		u.backend, u.pool, u.veto = nil, nil, veto{}
-		u.flags.Store(0)
+		u.configure(0)
+		u.readmit(0)
 		if u.InFlight() == 0 {
 			delete(s.byID, id)
 		}
 	}
 	s.sweep()
+	s.settle()
+	s.warm = s.warm || len(s.byID) > 0
 	s.applied.Store(v.Index)
+}
+
+// allow puts what configuration and health say of a backend in force. One that becomes usable starts slowly, if
+// it may.
+func (s *Set) allow(u *Upstream, slowly bool) {
+	if u.expired {
+		return
+	}
+	w := flagsOf(u.backend, u.pool, u.veto.down)
+	if slowly && u.pool != nil && !u.Allowed(New) && allowed(w|u.flags.Load()&ownBits, New) {
+		u.slowStart(time.Duration(u.pool.SlowStart)) // first: nobody may see it at its full share
+	}
+	u.configure(w)
+}
+
+// settle brings the pools in line with what Update has counted, and lets in who waits for what it changed.
+func (s *Set) settle() {
+	waiting := false
+	for id, p := range s.pools {
+		p.size.Store(int32(p.members))
+		p.members = 0
+		waiting = waiting || p.waiting.Load() > 0
+		if p.seen != s.gen {
+			delete(s.pools, id)
+		}
+	}
+	if !waiting {
+		return
+	}
+	for _, u := range s.byID {
+		if p := u.home.Load(); p != nil {
+			p.hand(u)
+		}
+	}
 }
 
 // reach gives an upstream the endpoint that its configuration asks for.
@@ -135,7 +201,7 @@ func (s *Set) reach(u *Upstream, b *state.Backend, pool *state.Pool) {
 	old := u.endpoint.Load()
 	key := transportKey{protocol: state.ProtocolAuto}
 	if pool != nil {
-		key = transportKey{protocol: pool.Protocol, tls: pool.TLS}
+		key = transportKey{protocol: pool.Protocol, tls: pool.TLS, proxy: pool.ProxyProtocol}
 	}
 	addr, err := state.ParseAddress(b.Address)
 	if err != nil { // Apply lets no such address in; without an endpoint the backend takes no traffic
@@ -143,20 +209,28 @@ func (s *Set) reach(u *Upstream, b *state.Backend, pool *state.Pool) {
 		u.endpoint.Store(nil)
 		return
 	}
-	if old != nil && old.Address == addr && old.Protocol == key.protocol && old.TLS == key.tls {
+	if old != nil && old.Address == addr && old.Protocol == key.protocol && old.TLS == key.tls && old.Proxy == key.proxy {
 		return
 	}
 	if old != nil && old.Address != addr {
 		u.latency.reset() // another server
 	}
 	u.endpoint.Store(&Endpoint{
-		Address: addr, HostPort: addr.HostPort(), Protocol: key.protocol, TLS: key.tls, Transport: s.transport(key),
+		Address: addr, HostPort: addr.HostPort(), Protocol: key.protocol, TLS: key.tls, Transport: s.transport(key), Proxy: key.proxy,
 	})
 }
 
 // flagsOf is the flag word as far as configuration and health decide it.
-func flagsOf(b *state.Backend, pool *state.Pool, vetoed bool) uint32 {
-	return hurdlesOf(b, pool, vetoed).flags()
+func flagsOf(b *state.Backend, pool *state.Pool, vetoed bool) uint64 {
+	f := uint64(b.MaxConnections)
+	if f == 0 && pool != nil {
+		f = uint64(pool.MaxConnections)
+	}
+	f = f<<limitShift | hurdlesOf(b, pool, vetoed).flags()
+	if pool != nil && pool.Outlier.ConsecutiveErrors > 0 {
+		f |= bitWatched
+	}
+	return f
 }
 
 // sweep drops transports that no endpoint uses any more. Requests that run on them go on.
@@ -167,7 +241,7 @@ func (s *Set) sweep() {
 	used := make(map[transportKey]bool, len(s.transports))
 	for _, u := range s.byID {
 		if ep := u.endpoint.Load(); ep != nil {
-			used[transportKey{ep.Protocol, ep.TLS}] = true
+			used[transportKey{ep.Protocol, ep.TLS, ep.Proxy}] = true
 		}
 	}
 	for key, t := range s.transports {
@@ -219,8 +293,9 @@ func (s *Set) SetLocal(id string, down bool, reason string) {
 		next.since = u.veto.since
 	}
 	u.veto = next
-	if !u.expired {
-		u.flags.Store(flagsOf(u.backend, u.pool, down))
+	s.allow(u, s.warm)
+	if p := u.home.Load(); p != nil {
+		p.hand(u)
 	}
 }
 
@@ -232,6 +307,13 @@ type Runtime struct {
 	VetoReason string
 	VetoSince  time.Time
 	Latency    time.Duration // see Upstream.Latency
+
+	Limit        int64 // requests that may be in flight at a time; 0 = no bound
+	Full         bool  // they are
+	Ejected      bool  // taken out as an outlier
+	EjectedUntil time.Time
+	Ejections    int     // lately, as they count for the next one
+	Share        float64 // of its weight; below 1 in slow start
 }
 
 // Runtime returns the runtime of a backend; false if this node knows none.
@@ -242,17 +324,32 @@ func (s *Set) Runtime(id string) (Runtime, bool) {
 	if u == nil {
 		return Runtime{}, false
 	}
-	return Runtime{
+	r := Runtime{
 		InFlight: u.InFlight(), Routable: u.Available(New), Vetoed: u.veto.down,
 		VetoReason: u.veto.reason, VetoSince: u.veto.since, Latency: u.Latency(),
-	}, true
+		Limit: int64(u.flags.Load() >> limitShift), Full: u.Full(), Share: float64(u.Share()) / FullShare,
+	}
+	s.ejectMu.Lock()
+	defer s.ejectMu.Unlock()
+	r.Ejections = u.ejections.count
+	if r.Ejected = u.ejectedFrom != nil; r.Ejected {
+		r.EjectedUntil = u.ejectedEnd
+	}
+	return r, true
 }
 
 // Close closes the unused connections. Requests that run go on; nobody may begin new ones.
 func (s *Set) Close() {
+	s.ejectMu.Lock()
+	s.closed = true
+	s.ejectMu.Unlock()
+	s.logs.Wait()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, t := range s.transports {
 		t.CloseIdleConnections()
+	}
+	for _, u := range s.byID {
+		u.readmit(0) // ends its timer
 	}
 }

@@ -24,6 +24,7 @@ const (
 type transportKey struct {
 	protocol state.Protocol
 	tls      state.BackendTLS
+	proxy    state.ProxyProtocol
 }
 
 func (s *Set) transport(key transportKey) http.RoundTripper {
@@ -40,8 +41,12 @@ func (s *Set) newTransport(key transportKey) *http.Transport {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
+	if key.proxy != "" {
+		dial = announcing(dial, key.proxy)
+	}
 	return &http.Transport{
-		Proxy:                  nil, // a balancer's backends are reached directly, whatever the environment says
+		DisableKeepAlives:      key.proxy != "", // a connection speaks for one client
+		Proxy:                  nil,             // a balancer's backends are reached directly, whatever the environment says
 		DialContext:            dial,
 		TLSClientConfig:        tlsConfig(key.tls),
 		TLSHandshakeTimeout:    dialTimeout,
@@ -51,19 +56,19 @@ func (s *Set) newTransport(key transportKey) *http.Transport {
 		IdleConnTimeout:        s.cfg.IdleTimeout,
 		MaxResponseHeaderBytes: s.cfg.MaxHeaderBytes,
 		ExpectContinueTimeout:  expectWait,
-		Protocols:              protocols(key.protocol),
+		Protocols:              protocols(key),
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: h2Idle, PingTimeout: h2Ping},
 	}
 }
 
 // protocols says what may be spoken. With auto, TLS connections take what ALPN gives and others HTTP/1.1;
 // h2 and h2c both mean HTTP/2 only, and the address's scheme says whether over TLS.
-func protocols(p state.Protocol) *http.Protocols {
+func protocols(key transportKey) *http.Protocols {
 	var out http.Protocols
-	switch p {
-	case state.ProtocolHTTP1:
+	switch p := key.protocol; {
+	case p == state.ProtocolHTTP1, key.proxy != "": // what HTTP/2 multiplexes cannot be told apart by connection
 		out.SetHTTP1(true)
-	case state.ProtocolH2, state.ProtocolH2C:
+	case p == state.ProtocolH2 || p == state.ProtocolH2C:
 		out.SetHTTP2(true)
 		out.SetUnencryptedHTTP2(true)
 	default:

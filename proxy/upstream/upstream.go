@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,14 +25,6 @@ const (
 	Panic
 )
 
-// Bits of an Upstream's flag word. The lowest are indexed by Mode.
-const (
-	bitNew     = 1 << New
-	bitSticky  = 1 << Sticky
-	bitPanic   = 1 << Panic
-	bitFailing = 1 << 3 // the operator wants it used, but its verdict is down or this node has a veto
-)
-
 // cacheLine keeps what every request writes away from what every request reads.
 const cacheLine = 64
 
@@ -41,14 +34,30 @@ type Upstream struct {
 	stats *stats.Handle
 	set   *Set
 
-	flags    atomic.Uint32
+	flags    atomic.Uint64 // see word.go
 	endpoint atomic.Pointer[Endpoint]
+	home     atomic.Pointer[Pool] // nil before the first Update that knows the backend
+	load     atomic.Pointer[load] // nil = not reported
+	slowAt   atomic.Int64         // when the slow start began, by Set.clock
+	slowFor  atomic.Int64
 	failed   atomic.Bool // the last attempt that says anything about health failed
 	_        [cacheLine]byte
 
 	inflight atomic.Int64
 	_        [cacheLine - 8]byte
 	latency  ewma
+	picks    atomic.Uint64 // see LoadNow
+	errors   atomic.Int32  // failures in a row, if the pool ejects outliers
+
+	tokenOnce sync.Once
+	tokens    []string
+
+	// Guarded by Set.ejectMu.
+	ejections   ejections
+	ejectedFrom *Pool // nil = not ejected
+	ejectedAt   time.Time
+	ejectedEnd  time.Time
+	readmission *time.Timer
 
 	// What the flag word is computed from; guarded by Set.mu.
 	backend *state.Backend // nil = not in the view
@@ -74,7 +83,10 @@ type Endpoint struct {
 	HostPort  string // what to dial
 	Protocol  state.Protocol
 	TLS       state.BackendTLS
-	Transport http.RoundTripper // shared by all backends with the same protocol and TLS settings
+	Transport http.RoundTripper // shared by all backends with the same protocol, TLS settings and PROXY protocol
+	// Proxy is the PROXY protocol in which each connection says who it is made for; "" = none. Such a connection
+	// is good for one client.
+	Proxy state.ProxyProtocol
 }
 
 // ID is the backend's id.
@@ -82,13 +94,6 @@ func (u *Upstream) ID() string { return u.id }
 
 // InFlight is the number of requests on the backend from this node, upgraded connections included.
 func (u *Upstream) InFlight() int64 { return u.inflight.Load() }
-
-// Available says whether a request may start in the mode. It may stop being true right after; only Begin
-// decides.
-func (u *Upstream) Available(m Mode) bool { return u.flags.Load()&(1<<m) != 0 }
-
-// Failing says that the operator wants the backend used and its health forbids it.
-func (u *Upstream) Failing() bool { return u.flags.Load()&bitFailing != 0 }
 
 // Stats is the handle under which the backend is counted.
 func (u *Upstream) Stats() *stats.Handle { return u.stats }
@@ -106,17 +111,30 @@ func (u *Upstream) Clock() time.Duration { return u.set.clock() }
 // LatencyAt is Latency at a time that Clock gave.
 func (u *Upstream) LatencyAt(now time.Duration) time.Duration { return u.latency.at(now) }
 
-// Begin starts an attempt if the backend takes requests in the mode. Exactly one End must follow a true.
+// Begin starts an attempt if the backend takes requests in the mode and has room. Exactly one End must follow a
+// true.
 func (u *Upstream) Begin(m Mode) (Attempt, bool) {
+	a, ok, counted := u.begin(m)
+	if counted && !ok {
+		u.release()
+	}
+	return a, ok
+}
+
+// begin is Begin, but leaves a request that was counted in vain to the caller, who counts it out.
+func (u *Upstream) begin(m Mode) (a Attempt, ok, counted bool) {
 	// Count first, look second: see the package comment.
-	u.inflight.Add(1)
+	if limit := u.flags.Load() >> limitShift; limit == 0 {
+		u.inflight.Add(1)
+	} else if !u.take(int64(limit)) {
+		return Attempt{}, false, false
+	}
 	now := u.set.clock()
-	if !u.Available(m) || u.set.lapsed(now) {
-		u.inflight.Add(-1)
-		return Attempt{}, false
+	if !allowed(u.flags.Load(), m) || u.set.lapsed(now) {
+		return Attempt{}, false, true
 	}
 	u.stats.Begin()
-	return Attempt{Upstream: u, Endpoint: u.endpoint.Load(), start: now}, true
+	return Attempt{Upstream: u, Endpoint: u.endpoint.Load(), start: now}, true, true
 }
 
 // Attempt is one request on one backend. It is a value; its owner calls End once.
@@ -154,8 +172,11 @@ func (a Attempt) End(o Outcome) {
 			observe(u.id, o)
 		}
 	}
+	if u.flags.Load()&bitWatched != 0 {
+		u.watch(o)
+	}
 	// Last: whoever reads 0 may rely on everything above being done.
-	u.inflight.Add(-1)
+	u.release()
 }
 
 // Tried is the set of backends that a request has been to. The zero value is empty. It belongs to one
