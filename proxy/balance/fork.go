@@ -11,7 +11,7 @@ func (p *roundRobin) Fork() Picker { return &roundRobin{p.fork()} }
 
 func (p *least) Fork() Picker {
 	f := *p
-	f.group = p.fork()
+	f.group, f.counted = p.fork(), false
 	return &f
 }
 
