@@ -64,7 +64,7 @@ func (s *serving) attempt(a upstream.Attempt) (k upstream.Kind, done bool) {
 	if d := s.x.Target.Connect; d > 0 {
 		t.dial = time.AfterFunc(d, func() { t.expire(connecting, errConnectTimeout) })
 	}
-	resp, err := a.Endpoint.Transport.RoundTrip(s.outgoing(t.trace(ctx), a.Endpoint))
+	resp, err := a.Endpoint.Transport.RoundTrip(s.outgoing(t.trace(ctx), a))
 	t.settle()
 	o := upstream.Outcome{FirstByte: a.Elapsed()}
 	switch {
@@ -102,11 +102,24 @@ func (s *serving) attempt(a upstream.Attempt) (k upstream.Kind, done bool) {
 
 // outgoing makes the request for a backend. The path and query go as they came, byte for byte, after the
 // base path of the backend's address.
-func (s *serving) outgoing(ctx context.Context, ep *upstream.Endpoint) *http.Request {
-	u := s.url
+func (s *serving) outgoing(ctx context.Context, a upstream.Attempt) *http.Request {
+	out := s.outgoingTo(a)
+	s.body.attach(out)
+	return out.WithContext(ctx)
+}
+
+// outgoingTo is outgoing without the body.
+func (s *serving) outgoingTo(a upstream.Attempt) *http.Request {
+	u, ep, sent, host := s.url, a.Endpoint, s.req.Path, s.r.Host
+	if x := s.x.shaped; x != nil {
+		sent = x.path
+		if h := x.hostFor(ep); h != "" {
+			host = h
+		}
+	}
 	u.Scheme, u.Host = ep.Scheme, ep.HostPort
-	path := ep.Base + s.req.Path
-	if s.req.Path == "*" {
+	path := ep.Base + sent
+	if sent == "*" {
 		path = "*"
 	}
 	if strings.HasPrefix(path, "//") {
@@ -120,14 +133,13 @@ func (s *serving) outgoing(ctx context.Context, ep *upstream.Endpoint) *http.Req
 		u.Opaque = path
 	}
 	out := &http.Request{
-		Method: s.r.Method, URL: &u, Host: s.r.Host, Header: s.header,
+		Method: s.r.Method, URL: &u, Host: host, Header: s.x.forwardHeader(s.header, a.Upstream.ID()),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	if out.Host == "" { // HTTP/1.0 without Host: RFC 9112 §3.2 wants one from us
 		out.Host = ep.HostPort
 	}
-	s.body.attach(out)
-	return out.WithContext(ctx)
+	return out
 }
 
 // trace follows the attempt through the transport.

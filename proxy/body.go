@@ -28,6 +28,7 @@ type requestBody struct {
 	length  int64 // -1 = unknown
 	timeout time.Duration
 	ctl     *http.ResponseController
+	shadow  *shadow // gets a copy; may be nil
 
 	read  atomic.Uint64
 	begun atomic.Bool
@@ -141,6 +142,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	b.arm()
 	n, err := b.src.Read(p)
 	b.read.Add(uint64(n))
+	b.shadow.take(p[:n], err == io.EOF)
 	switch {
 	case err == io.EOF:
 		for name, values := range b.from {

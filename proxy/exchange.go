@@ -16,13 +16,14 @@ const lostRaces = 16
 // one goroutine.
 type Exchange struct {
 	route.Match
-	key   uint64
-	left  int // retries
-	tried upstream.Tried
+	key    uint64
+	left   int // retries
+	tried  upstream.Tried
+	shaped *shaped // what the route's shape makes of it; nil = nothing
 }
 
 // Route matches a request and counts it as in flight on its route. Exactly one Finish must follow unless
-// there is a refusal.
+// there is a refusal. Admit comes next.
 func (p *Proxy) Route(x *Exchange, r *route.Request) *Refusal {
 	t := p.table.Load()
 	if t == nil {

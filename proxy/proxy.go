@@ -95,6 +95,8 @@ type Proxy struct {
 	table   atomic.Pointer[route.Table] // nil before the first Update
 	mounted atomic.Pointer[map[string]http.Handler]
 	buffers sync.Pool // of *[]byte
+	start   time.Time // of rate limits' clock
+	shadows shadows
 
 	mu       sync.Mutex // guards the rest
 	compiler *route.Compiler
@@ -115,7 +117,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{cfg: cfg, set: set, compiler: route.NewCompiler(set, cfg.Stats)}
+	p := &Proxy{cfg: cfg, set: set, compiler: route.NewCompiler(set, cfg.Stats), start: time.Now()}
 	p.buffers.New = func() any {
 		b := make([]byte, 32<<10)
 		return &b
@@ -163,8 +165,12 @@ func (p *Proxy) Table() *route.Table { return p.table.Load() }
 // Stats is where requests are counted.
 func (p *Proxy) Stats() *stats.Registry { return p.cfg.Stats }
 
-// Close closes unused backend connections, once no request runs any more.
-func (p *Proxy) Close() { p.set.Close() }
+// Close breaks off the mirroring of requests and closes unused backend connections, once no request runs any
+// more.
+func (p *Proxy) Close() {
+	p.shadows.close()
+	p.set.Close()
+}
 
 // Entry is one line of an access log.
 type Entry struct {

@@ -14,6 +14,7 @@ func (s *serving) respond(ctx context.Context, t *attempt, resp *http.Response) 
 	defer resp.Body.Close()
 	out := s.w.Header()
 	ResponseHeader(out, resp.Header)
+	s.x.answerHeader(out, s.backend)
 	if _, ok := out["Content-Type"]; !ok {
 		out["Content-Type"] = nil // keeps net/http from guessing
 	}

@@ -51,6 +51,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.routed = true
+	if f := p.Admit(&s.x, &s.req, &s.client); f != nil {
+		s.refuse(f)
+		return
+	}
 	if h := (*p.mounted.Load())[s.x.Target.Kind]; h != nil {
 		s.mount(h)
 		return
@@ -66,6 +70,7 @@ func (s *serving) finish() {
 	var in uint64
 	if s.body != nil {
 		in = s.body.end(s.w, s.r)
+		s.body.shadow.end()
 	}
 	d := time.Since(s.start)
 	counted := d
@@ -195,6 +200,7 @@ func (s *serving) prepare() {
 	if d := s.x.Target.Total; d > 0 {
 		s.ctx, s.total = newTotalTimer(s.ctx, d)
 	}
+	s.body.shadow = s.newShadow()
 }
 
 // mount lets a mounted handler answer.

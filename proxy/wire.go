@@ -66,15 +66,20 @@ func (f *Refusal) Append(dst []byte, node string, verb http1.Verb, c http1.Conn)
 	dst = strconv.AppendInt(dst, int64(f.Status), 10)
 	dst = append(dst, ' ')
 	dst = append(dst, http.StatusText(f.Status)...)
-	dst = append(dst, "\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\nContent-Length: "...)
+	if f.Location != "" {
+		dst = append(append(dst, "\r\nLocation: "...), f.Location...)
+	} else {
+		dst = append(dst, "\r\nContent-Type: application/problem+json\r\nCache-Control: no-store"...)
+	}
+	dst = append(dst, "\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(len(body)), 10)
 	dst = append(dst, "\r\n"+HeaderNode+": "...)
 	dst = append(dst, node...)
 	dst = append(dst, "\r\n"...)
-	switch f.Status {
-	case http.StatusServiceUnavailable:
-		dst = append(dst, "Retry-After: 1\r\n"...)
-	case http.StatusMethodNotAllowed:
+	if n := f.retryAfter(); n > 0 {
+		dst = append(strconv.AppendInt(append(dst, "Retry-After: "...), int64(n), 10), "\r\n"...)
+	}
+	if f.Status == http.StatusMethodNotAllowed {
 		dst = append(dst, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"...)
 	}
 	switch {

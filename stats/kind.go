@@ -25,6 +25,10 @@ const (
 	RetryRefused               // an event: a retry was due, but the retry budget was spent
 	Ejected                    // an event: the backend was taken out by passive checks
 	DrainClosed                // the backend's drain reached its deadline, which closed the request
+	Mirrored                   // an event: a copy of the request was sent to the route's mirror
+	MirrorSkipped              // an event: a copy was due and not sent: body too large, too many at once, or no backend
+	BadProxyHeader             // an event: a trusted peer sent no PROXY header, or a broken one
+	ConnRefused                // an event: a connection was closed at once, as there were too many
 	kindCount
 )
 
@@ -35,6 +39,7 @@ var kindNames = [kindCount]string{
 	NoBackend: "no_backend", QueueFull: "queue_full", RateLimited: "rate_limited", Internal: "internal",
 	Retry: "retry", RetryRefused: "retry_refused", Ejected: "ejected",
 	DrainClosed: "drain_closed",
+	Mirrored:    "mirrored", MirrorSkipped: "mirror_skipped", BadProxyHeader: "bad_proxy_header", ConnRefused: "connection_refused",
 }
 
 // String gives the stable name, "unknown" for a value that is none of the kinds.

@@ -63,6 +63,7 @@ func (l *loop) answerHead(e *exchange, b []byte) (int, bool) {
 	case e.minor == 0:
 		opts = http1.Persist
 	}
+	e.x.Answer(r, e.at.Upstream.ID())
 	if l.out, why = r.Append(l.out[:0], opts); why != http1.OK {
 		l.fail(e, upstream.BadResponse, why.Err())
 		return 0, false

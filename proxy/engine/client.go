@@ -275,6 +275,9 @@ func (l *loop) begin(c *client, head, rest []byte) []byte {
 		l.handOver(c, whole)
 		return nil
 	}
+	if f := l.p.Admit(&e.x, &l.match, &e.who); f != nil {
+		return l.refuseAtOnce(e, f, rest)
+	}
 	if d := e.x.Target.Total; d > 0 {
 		l.arm(&e.total, d)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lbnode/lbnode/proxy"
 	"github.com/lbnode/lbnode/proxy/http1"
+	"github.com/lbnode/lbnode/proxy/route"
 	"github.com/lbnode/lbnode/proxy/upstream"
 	"github.com/lbnode/lbnode/state"
 	"github.com/lbnode/lbnode/stats"
@@ -117,17 +118,23 @@ func (l *loop) freeExchange(e *exchange) {
 
 // foreign says that a request needs what a loop does not do.
 func (l *loop) foreign(e *exchange) bool {
-	if l.p.Mounted(e.x.Target.Kind) {
+	if l.p.Mounted(e.x.Target.Kind) || e.x.Target.Mirror != nil {
 		return true
 	}
 	if t := l.p.Table(); t != l.table {
 		l.table = t
 		clear(l.verd)
 	}
-	v, ok := l.verd[e.x.Group]
+	// All shares of a split or none: a request that is handed over is dealt anew.
+	return !e.x.EachGroup(l.near)
+}
+
+// oursAlone says that the loops can speak to every backend of a group.
+func (l *loop) oursAlone(g *route.Group) bool {
+	v, ok := l.verd[g]
 	if !ok {
-		v = !l.e.plain || !e.x.Group.All(func(u *upstream.Upstream) bool { return ours(u.Endpoint()) })
-		l.verd[e.x.Group] = v
+		v = l.e.plain && g.All(func(u *upstream.Upstream) bool { return ours(u.Endpoint()) })
+		l.verd[g] = v
 	}
 	return v
 }
@@ -206,7 +213,7 @@ func (l *loop) sendRequest(e *exchange, rest []byte, parsed bool) ([]byte, bool)
 			return rest, false // it was parsed before
 		}
 	}
-	l.scratch = e.who.Forward(r, e.at.Endpoint, l.scratch[:0])
+	l.scratch = e.x.Forward(&e.who, r, e.at, l.scratch[:0])
 	opts := http1.Conn(0)
 	if e.ws {
 		opts |= http1.Switch

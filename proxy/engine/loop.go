@@ -63,6 +63,7 @@ type loop struct {
 	pools map[*upstream.Endpoint]*pool
 	table *route.Table // that verdicts holds for
 	verd  map[*route.Group]bool
+	near  func(*route.Group) bool // oursAlone, made once
 
 	lim   *Limits
 	p     *proxy.Proxy
@@ -92,6 +93,7 @@ func newLoop(e *Engine, n int) (*loop, error) {
 		pools: map[*upstream.Endpoint]*pool{}, verd: map[*route.Group]bool{},
 		lim: &e.cfg.Limits, p: e.cfg.Proxy, total: e.cfg.Proxy.Stats().Total(), done: make(chan struct{}),
 	}
+	l.near = l.oursAlone
 	l.now = 1
 	l.wheel.init(l.now)
 	if err := syscall.SetNonblock(ep, true); err != nil {

@@ -61,6 +61,12 @@ func Run(t *testing.T, mk New, deviations map[string]string) {
 		{"fenced", testFenced},
 		{"shutdown", testShutdown},
 		{"config_change", testConfigChange},
+		{"headers", testHeaders},
+		{"rewrite", testRewrite},
+		{"redirect", testRedirect},
+		{"split", testSplit},
+		{"mirror", testMirror},
+		{"rate_limit", testRateLimit},
 		{"corpus", testCorpus},
 		{"http2", testHTTP2},
 	} {

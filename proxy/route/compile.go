@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lbnode/lbnode/proxy/shape"
 	"github.com/lbnode/lbnode/proxy/upstream"
 	"github.com/lbnode/lbnode/state"
 	"github.com/lbnode/lbnode/stats"
@@ -17,6 +18,8 @@ type Compiler struct {
 	set *upstream.Set
 	reg *stats.Registry
 
+	clients *shape.Clients // of rate limits
+
 	mu    sync.Mutex // guards the rest
 	pools map[string]*pool
 	rules map[string]*rule
@@ -24,7 +27,7 @@ type Compiler struct {
 
 // NewCompiler makes a compiler whose tables pick from set and count in reg.
 func NewCompiler(set *upstream.Set, reg *stats.Registry) *Compiler {
-	return &Compiler{set: set, reg: reg}
+	return &Compiler{set: set, reg: reg, clients: shape.NewClients()}
 }
 
 // Compile makes the table of a view. The set must have been updated with this view or a newer one before.
@@ -42,7 +45,12 @@ func (c *Compiler) Compile(v *state.View) *Table {
 	targets, entries := make([]Target, len(rules)), make([]entry, len(rules))
 	balancers := map[groupKey]*balancer{}
 	for rank, r := range rules {
-		c.target(&targets[rank], v, r.route, balancers, tags)
+		to := func(t *Target, pool string) *Target {
+			c.target(t, v, r.route, pool, balancers, tags)
+			return t
+		}
+		to(&targets[rank], r.route.BackendPool)
+		c.shaping(&targets[rank], r, func(pool string) *Target { return to(new(Target), pool) })
 		entries[rank] = entry{rank: rank, rule: r, target: &targets[rank]}
 		t.add(&entries[rank])
 	}
@@ -100,7 +108,9 @@ func (c *Compiler) compileRules(v *state.View) []*rule {
 	for r := range v.Routes() {
 		old := c.rules[r.ID]
 		if old == nil || old.route != r {
-			old = newRule(r)
+			next := newRule(r)
+			next.shape = shape.Compile(&r.RouteSpec, old.shaped(), c.clients)
+			old = next
 		}
 		kept[r.ID] = old
 		list = append(list, old)
@@ -110,15 +120,15 @@ func (c *Compiler) compileRules(v *state.View) []*rule {
 	return list
 }
 
-func (c *Compiler) target(t *Target, v *state.View, r *state.Route, balancers map[groupKey]*balancer, tags []string) {
+func (c *Compiler) target(t *Target, v *state.View, r *state.Route, poolID string, balancers map[groupKey]*balancer, tags []string) {
 	*t = Target{
-		RouteID: r.ID, Pool: r.BackendPool, Algorithm: r.Algorithm, Hash: r.Hash, Retries: r.Retries,
+		RouteID: r.ID, Pool: poolID, Algorithm: r.Algorithm, Hash: r.Hash, Retries: r.Retries,
 		Connect:   time.Duration(r.Timeouts.Connect),
 		FirstByte: time.Duration(r.Timeouts.FirstByte),
 		Total:     time.Duration(r.Timeouts.Total),
 		Stats:     c.reg.Route(r.ID),
 	}
-	if p, ok := v.Pool(r.BackendPool); ok {
+	if p, ok := v.Pool(poolID); ok {
 		if t.Algorithm == "" {
 			t.Algorithm = p.Algorithm
 		}
@@ -127,11 +137,11 @@ func (c *Compiler) target(t *Target, v *state.View, r *state.Route, balancers ma
 		}
 		t.Kind = string(p.Health.Type)
 	}
-	key := groupKey{t.Algorithm, r.BackendPool}
+	key := groupKey{t.Algorithm, poolID}
 	if t.balancer = balancers[key]; t.balancer == nil {
-		p := c.pools[r.BackendPool]
+		p := c.pools[poolID]
 		if p == nil { // deleted by force: the route stays and answers 503
-			p = &pool{spec: state.PoolSpec{ID: r.BackendPool}}
+			p = &pool{spec: state.PoolSpec{ID: poolID}}
 		}
 		t.balancer = &balancer{pool: p, alg: t.Algorithm, tags: tags, groups: make([]atomic.Pointer[Group], len(tags))}
 		balancers[key] = t.balancer

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lbnode/lbnode/proxy/shape"
 	"github.com/lbnode/lbnode/state"
 )
 
@@ -20,6 +21,15 @@ type rule struct {
 	method []string // nil = any
 	header []condition
 	query  []condition
+	shape  *shape.Shape // nil = none
+}
+
+// shaped is the shape of a rule that may be nil.
+func (c *rule) shaped() *shape.Shape {
+	if c == nil {
+		return nil
+	}
+	return c.shape
 }
 
 // condition is one header or query condition.

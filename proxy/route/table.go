@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lbnode/lbnode/proxy/shape"
 	"github.com/lbnode/lbnode/state"
 	"github.com/lbnode/lbnode/stats"
 )
@@ -53,7 +54,10 @@ type Target struct {
 	Total     time.Duration
 	Retries   int
 	Stats     *stats.Handle
+	Shape     *shape.Shape // nil = requests and answers go as they are
+	Mirror    *Mirror      // nil = none
 
+	split    *split // nil = one pool
 	balancer *balancer
 }
 
@@ -105,7 +109,8 @@ func (t *Table) Match(r *Request) (Match, error) {
 		return Match{}, ErrNoRoute
 	}
 	f := t.frontend(host)
-	return Match{Target: e.target, Group: e.target.balancer.group(f.tags), Frontend: f.id, tags: f.tags}, nil
+	to := e.target.dealt(r)
+	return Match{Target: to, Group: to.balancer.group(f.tags), Frontend: f.id, tags: f.tags}, nil
 }
 
 func (t *Table) find(r *Request, host, path string) *entry {
