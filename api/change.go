@@ -35,6 +35,8 @@ type TxnOp struct {
 type TxnResult struct {
 	Index uint64     `json:"index"` // log index of the one entry
 	Ops   []OpResult `json:"ops"`   // as they were sent
+	// ConfirmBy is when the change is undone unless it is confirmed; null = it stays.
+	ConfirmBy *time.Time `json:"confirm_by"`
 }
 
 // OpResult is what one operation did.
@@ -104,4 +106,6 @@ type ApplyResult struct {
 	Index   uint64         `json:"index"`   // log index of the change, or what the diff was made from
 	Objects []ObjectChange `json:"objects"` // what changes, or would; without the unchanged ones
 	Kept    []string       `json:"kept"`    // pools not listed that stay because backends still drain in them, as kind/id
+	// ConfirmBy is when the change is undone unless it is confirmed; null = it stays.
+	ConfirmBy *time.Time `json:"confirm_by"`
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/lbnode/lbnode/api"
 )
@@ -75,6 +76,8 @@ type ApplyOptions struct {
 	DryRun bool   // change nothing
 	Prune  bool   // delete what the lists of the document do not name
 	Key    string // Idempotency-Key; "" = a new one
+	// ConfirmWithin undoes the change after this time unless Confirm comes before; 0 = it stays.
+	ConfirmWithin time.Duration
 }
 
 // Apply makes the configuration what a document says, in one change. Lists that are nil are sent as left out.
@@ -97,6 +100,25 @@ func (c *Client) Apply(ctx context.Context, in api.ApplyInput, o ApplyOptions) (
 	if o.Prune {
 		r.Query.Set("prune", "true")
 	}
+	if o.ConfirmWithin != 0 {
+		r.Query.Set("confirm_within", o.ConfirmWithin.String())
+	}
 	out, _, err := callFor[api.ApplyResult](ctx, c, r)
+	return out, err
+}
+
+// Pending lists the changes that are undone unless somebody confirms them, the oldest first.
+func (c *Client) Pending(ctx context.Context) ([]api.Pending, error) {
+	out, _, err := callFor[[]api.Pending](ctx, c, Request{Method: http.MethodGet, Path: "/apply/pending"})
+	return out, err
+}
+
+// Confirm lets the change at an index stay, or with 0 the only one that waits for it.
+func (c *Client) Confirm(ctx context.Context, index uint64, w Write) (api.ConfirmResult, error) {
+	r := Request{Method: http.MethodPost, Path: "/apply/confirm", Key: w.Key}
+	if index > 0 {
+		r.Query = url.Values{"index": {strconv.FormatUint(index, 10)}}
+	}
+	out, _, err := callFor[api.ConfirmResult](ctx, c, r)
 	return out, err
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/lbnode/lbnode/api"
@@ -54,6 +55,12 @@ func TestCollection_requests(t *testing.T) {
 		{"install a key", func(c *Client) error { _, err := c.InstallKey(ctx, "x=", Write{Key: "k"}); return err }, `POST /cluster/keys {"key":"x="}  k`},
 		{"use key", func(c *Client) error { _, err := c.UseKey(ctx, "1f", Write{Key: "k"}); return err }, "POST /cluster/keys/1f/use   k"},
 		{"remove key", func(c *Client) error { _, err := c.RemoveKey(ctx, "1f", Write{Key: "k", Force: true}); return err }, "DELETE /cluster/keys/1f?force=true   k"},
+		{"apply for a while", func(c *Client) error {
+			_, err := c.Apply(ctx, api.ApplyInput{}, ApplyOptions{ConfirmWithin: 5 * time.Minute, Key: "k"})
+			return err
+		}, `POST /apply?confirm_within=5m0s {}  k`},
+		{"confirm", func(c *Client) error { _, err := c.Confirm(ctx, 7, Write{Key: "k"}); return err }, "POST /apply/confirm?index=7   k"},
+		{"confirm the only one", func(c *Client) error { _, err := c.Confirm(ctx, 0, Write{Key: "k"}); return err }, "POST /apply/confirm   k"},
 		{"transfer", func(c *Client) error { return c.TransferLeader(ctx, "n", Write{Key: "k"}) }, `POST /cluster/transfer-leader {"to":"n"}  k`},
 	}
 	for _, tt := range tests {

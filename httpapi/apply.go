@@ -25,6 +25,10 @@ func applyDocument(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	within, err := c.confirmWithin()
+	if err != nil {
+		return answer{}, err
+	}
 	body, err := c.readBody()
 	if err != nil {
 		return answer{}, err
@@ -47,10 +51,16 @@ func applyDocument(c *call) (answer, error) {
 	}
 	out := api.ApplyResult{DryRun: dry, Index: v.Index, Objects: []api.ObjectChange{}, Kept: d.kept}
 	if len(d.ops) == 0 {
+		if ch, ok := c.doneBefore(v); ok && !dry { // by this very request, which is here again
+			out.Applied, out.Index, out.Objects, out.ConfirmBy = true, ch.Index, objectChanges(ch.Objects), c.confirmBy(ch.Index)
+		}
 		return answer{body: out, view: v}, nil
 	}
+	d.confirmWithin = within
 	// What would happen is what Apply says on a copy; nothing of it is kept.
-	next, res := state.Apply(v, v.Index+1, v.Term, state.Command{Type: state.TypeTxn, Ops: d.ops})
+	next, res := state.Apply(v, v.Index+1, v.Term, state.Command{
+		Type: state.TypeTxn, At: c.now(), Ops: d.ops, ConfirmWithin: state.Duration(within),
+	})
 	if res.Refusal != nil {
 		return answer{}, d.explain(res.Refusal)
 	}
@@ -63,7 +73,7 @@ func applyDocument(c *call) (answer, error) {
 	if res, err = c.propose(&d.batch, "apply"); err != nil {
 		return answer{}, err
 	}
-	out.Applied, out.Index = true, res.Index
+	out.Applied, out.Index, out.ConfirmBy = true, res.Index, c.confirmBy(res.Index)
 	return answer{body: out}, nil
 }
 

@@ -45,7 +45,7 @@ func listHistory(c *call) (answer, error) {
 	out := []api.Change{}
 	header := http.Header{}
 	for ch := range v.ChangesBefore(before) {
-		touches := slices.ContainsFunc(ch.Objects, func(o state.ObjectChange) bool {
+		touches := kind == "" && id == "" || slices.ContainsFunc(ch.Objects, func(o state.ObjectChange) bool {
 			return (kind == "" || string(o.Kind) == kind) && (id == "" || o.ID == id)
 		})
 		if !touches {
@@ -184,6 +184,9 @@ func rollback(c *call) (answer, error) {
 		return answer{}, changedSince(ch.Index, u.changed)
 	}
 	out := api.RollbackResult{Ops: []api.OpResult{}, Kept: u.kept}
+	if _, waits := v.Pending(ch.Index); waits { // there is nothing left to undo later
+		u.settle = &state.Settlement{Index: ch.Index}
+	}
 	if len(u.ops) > 0 {
 		res, err := c.propose(&u.batch, note)
 		if !force && (isRefused(err, state.CodeMismatch) || isRefused(err, state.CodeExists) || isRefused(err, state.CodeNotFound)) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lbnode/lbnode/api"
 	"github.com/lbnode/lbnode/internal/strictjson"
@@ -15,6 +16,10 @@ import (
 
 // runTxn does POST /txn: one log entry, all or nothing.
 func runTxn(c *call) (answer, error) {
+	within, err := c.confirmWithin()
+	if err != nil {
+		return answer{}, err
+	}
 	body, err := c.readBody()
 	if err != nil {
 		return answer{}, err
@@ -27,7 +32,7 @@ func runTxn(c *call) (answer, error) {
 		return answer{}, strictjson.Errors{{Pointer: "/ops", Message: fmt.Sprintf("must have 1 to %d operations, got %d", api.MaxOps, len(in.Ops))}}
 	}
 	v := c.s.cfg.Store.View()
-	b := batch{}
+	b := batch{confirmWithin: within}
 	var errs strictjson.Errors
 	for i, op := range in.Ops {
 		errs = append(errs, b.add(v, op, fmt.Sprintf("/ops/%d", i))...)
@@ -39,7 +44,7 @@ func runTxn(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{body: api.TxnResult{Index: res.Index, Ops: opsAnswer(res.Ops)}}, nil
+	return answer{body: api.TxnResult{Index: res.Index, Ops: opsAnswer(res.Ops), ConfirmBy: c.confirmBy(res.Index)}}, nil
 }
 
 func opsAnswer(ops []state.OpResult) []api.OpResult {
@@ -56,6 +61,9 @@ type batch struct {
 	at    []string // pointer of the operation in the body, by operation
 	value []string // pointer of its value
 	lists []lists  // of its value, as written
+
+	confirmWithin time.Duration     // 0 = the change stays
+	settle        *state.Settlement // nil = none
 }
 
 // add checks one operation of a transaction as far as it can be checked without the objects. at is its pointer.
@@ -168,7 +176,13 @@ func (res resource) part(raw json.RawMessage) (json.RawMessage, lists, strictjso
 func (c *call) propose(b *batch, note string) (state.Result, error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), c.s.cfg.WriteTimeout)
 	defer cancel()
-	cmd := state.Command{Type: state.TypeTxn, RequestID: c.requestID(), Actor: c.actor(), At: c.now(), Note: note, Ops: b.ops}
+	cmd := state.Command{
+		Type: state.TypeTxn, RequestID: c.requestID(), Actor: c.actor(), At: c.now(), Note: note, Ops: b.ops,
+		ConfirmWithin: state.Duration(b.confirmWithin), Settle: b.settle,
+	}
+	if b.confirmWithin > 0 {
+		cmd.Note = strings.TrimPrefix(note+", to be confirmed by "+cmd.At.Add(b.confirmWithin).Format(time.RFC3339), ", ")
+	}
 	res, err := c.s.cfg.Store.Do(ctx, cmd)
 	if err == nil && res.Refusal != nil {
 		err = res.Refusal

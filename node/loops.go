@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/lbnode/lbnode/fsm"
@@ -70,6 +71,9 @@ func (n *Node) lead(ctx, term context.Context) {
 	term, cancel := context.WithCancel(term)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() { n.revertUnconfirmed(term) })
 	if err := n.health.Lead(term); err != nil && term.Err() == nil {
 		n.log.Error("verdicts are not being committed", "error", err)
 	}

@@ -177,7 +177,7 @@ const (
 type Refusal struct {
 	Code    Code         `json:"code"`
 	Message string       `json:"message"`
-	Op      int          `json:"op"` // position of the operation that was refused
+	Op      int          `json:"op"` // position of the operation that was refused; -1 = the command as a whole
 	Errors  []FieldError `json:"errors,omitempty"`
 	Refs    []string     `json:"refs,omitempty"` // objects that stand in the way, as kind/id
 }

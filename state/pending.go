@@ -12,6 +12,9 @@ import (
 // maxPending bounds the changes that wait for a confirmation at the same time: they hold what was before.
 const maxPending = 32
 
+// noOp is the Op of a refusal that is about no operation.
+const noOp = -1
+
 // Pending is a change that waits for somebody to confirm it. Whoever leads the cluster compares Deadline with
 // its own clock and then commits a [Settlement] that undoes the change. It keeps the change itself, which the
 // history may have forgotten by then.
@@ -56,11 +59,19 @@ func (v *View) loadPending(p *Pending) error {
 }
 
 // await makes a change wait for its confirmation, if the command says so. What could not be undone later is
-// refused now.
+// refused now; that is about the command as a whole, not about one of its operations.
 func (a *applier) await(c Command, change *Change) *Refusal {
 	if c.ConfirmWithin == 0 || change == nil {
 		return nil
 	}
+	refusal := a.pend(c, change)
+	if refusal != nil {
+		refusal.Op = noOp
+	}
+	return refusal
+}
+
+func (a *applier) pend(c Command, change *Change) *Refusal {
 	deadline := c.At.Add(time.Duration(c.ConfirmWithin)).UTC()
 	switch {
 	case c.ConfirmWithin < 0 || deadline.Year() < 0 || deadline.Year() > 9999: // which JSON cannot say
@@ -103,7 +114,7 @@ func sharedRefs(a, b *Change) []string {
 func (a *applier) settle(s Settlement, note string) (string, *Refusal) {
 	p, ok := a.t.v.Pending(s.Index)
 	if !ok {
-		return "", &Refusal{Code: CodeNotFound, Message: fmt.Sprintf("change %d does not wait for a confirmation: it was confirmed or undone, or never had to be", s.Index)}
+		return "", &Refusal{Code: CodeNotFound, Op: noOp, Message: fmt.Sprintf("change %d does not wait for a confirmation: it was confirmed or undone, or never had to be", s.Index)}
 	}
 	a.t.v.pending, _, _ = a.t.v.pending.Delete(indexKey(s.Index))
 	switch {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -22,7 +23,10 @@ func (a *app) applyCmd(plan bool) *cobra.Command {
 		Use: "apply -f FILE", Short: "Make the configuration what a file says, in one change", Args: noArgs,
 		Long: `Make the configuration what a file says, in one change: a YAML or JSON document with the lists backends, pools, routes
 and frontends, each object with its id. What is already so is not touched. With --prune, objects that a list does not name are
-deleted, backends by draining; a list that is left out is not touched. "lbctl plan" shows what would change.`,
+deleted, backends by draining; a list that is left out is not touched. "lbctl plan" shows what would change.
+
+With --confirm-within 5m the cluster undoes the change by itself unless "lbctl confirm" comes in time: for changes that may cut
+you off. What somebody else changes meanwhile is left alone then.`,
 	}
 	if plan {
 		cmd.Use, cmd.Short = "plan -f FILE", "Show what apply would change"
@@ -30,6 +34,10 @@ deleted, backends by draining; a list that is left out is not touched. "lbctl pl
 	}
 	file := cmd.Flags().String("file", "", "the document, or - for standard input; also -f")
 	prune := cmd.Flags().Bool("prune", false, "delete what the lists of the document do not name")
+	within := new(time.Duration)
+	if !plan {
+		cmd.Flags().DurationVar(within, "confirm-within", 0, "undo all of it after this time, unless \"lbctl confirm\" comes before; from 1s to 24h")
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *file == "" {
 			return usagef("%s needs -f FILE", cmd.CommandPath())
@@ -40,6 +48,9 @@ deleted, backends by draining; a list that is left out is not touched. "lbctl pl
 		}
 		if plan {
 			q.Set("dry_run", "true")
+		}
+		if *within != 0 {
+			q.Set("confirm_within", within.String())
 		}
 		return a.applyFile(cmd, *file, q)
 	}
@@ -111,6 +122,7 @@ func (a *app) sayApply(out api.ApplyResult) error {
 		fmt.Fprintf(a.stdout, "plan: %s; nothing was changed\n", counts)
 	default:
 		fmt.Fprintf(a.stdout, "applied: %s by change %d\n", counts, out.Index)
+		a.sayConfirm(out.Index, out.ConfirmBy)
 	}
 	return nil
 }
