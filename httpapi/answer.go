@@ -20,6 +20,7 @@ type answer struct {
 	view        *state.View // what the body was read from; nil = the newest
 	contentType string      // "" = JSON
 	header      http.Header
+	stream      func() // instead of body: writes events for as long as it likes, after the head
 }
 
 // writeAnswer is the one place where answers are written. The body is complete before the status is sent.
@@ -37,6 +38,12 @@ func (s *Server) writeAnswer(w http.ResponseWriter, r *http.Request, a answer) {
 	s.describe(h, a.view)
 	if a.status == 0 {
 		a.status = http.StatusOK
+	}
+	if a.stream != nil {
+		h.Set("Content-Type", api.ContentEvents)
+		w.WriteHeader(a.status)
+		a.stream()
+		return
 	}
 	if a.body != nil {
 		if a.contentType == "" {

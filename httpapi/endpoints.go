@@ -52,6 +52,7 @@ func (s *Server) endpoints() []endpoint {
 		{method: http.MethodGet, path: "/history/diff", params: []string{paramMinIndex, paramFrom, paramTo}, handle: diffHistory},
 		{method: http.MethodGet, path: "/history/{index}", params: []string{paramMinIndex}, handle: getChange},
 		{method: http.MethodPost, path: "/history/{index}/rollback", params: []string{paramForce}, handle: rollback},
+		{method: http.MethodGet, path: "/watch", params: []string{paramFrom, paramTypes, paramKinds}, handle: watch},
 		{method: http.MethodGet, path: "/livez", lenient: true, handle: livez},
 		{method: http.MethodGet, path: "/readyz", lenient: true, handle: readyz},
 		{method: http.MethodGet, path: "/metrics", lenient: true, raw: s.cfg.Metrics},

@@ -121,17 +121,22 @@ func isWrite(r *http.Request) bool {
 	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
 }
 
-// writeProblem answers with an error.
-func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
-	p := problemOf(err, isWrite(r))
+// complete fills what does not depend on the error; h is the head of the answer.
+func complete(p api.Problem, h http.Header) api.Problem {
 	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
-	p.RequestID = w.Header().Get(api.HeaderRequestID)
+	p.RequestID = h.Get(api.HeaderRequestID)
 	if p.Errors == nil {
 		p.Errors = []api.FieldError{}
 	}
 	if p.Refs == nil {
 		p.Refs = []string{}
 	}
+	return p
+}
+
+// writeProblem answers with an error.
+func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
+	p := complete(problemOf(err, isWrite(r)), w.Header())
 	if p.Status == http.StatusInternalServerError {
 		s.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, "api request failed", slog.String("method", r.Method),
 			slog.String("path", r.URL.EscapedPath()), slog.String("request_id", p.RequestID), slog.Any("error", err))

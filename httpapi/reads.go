@@ -75,9 +75,15 @@ func (c *call) catchUp(e endpoint) error {
 		}
 	}
 	if wantsIndex {
-		if err := c.s.cfg.Store.Wait(ctx, index); err != nil {
-			return c.notReached(ctx, err, "within %s this node has come to index %d, not yet to %d", limit, c.s.cfg.Store.View().Index, index)
-		}
+		return c.waitFor(ctx, limit, index)
+	}
+	return nil
+}
+
+// waitFor waits until this node has applied an index; ctx ends after limit.
+func (c *call) waitFor(ctx context.Context, limit time.Duration, index uint64) error {
+	if err := c.s.cfg.Store.Wait(ctx, index); err != nil {
+		return c.notReached(ctx, err, "within %s this node has come to index %d, not yet to %d", limit, c.s.cfg.Store.View().Index, index)
 	}
 	return nil
 }

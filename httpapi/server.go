@@ -19,6 +19,7 @@ type Server struct {
 	router  *mux.Router
 	openAPI []byte
 	origin  http.CrossOriginProtection
+	streams *streams
 }
 
 // New makes the API of one node.
@@ -26,7 +27,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, streams: newStreams()}
 	var err error
 	if s.openAPI, err = openAPIJSON(cfg.Version, s.endpoints()); err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)

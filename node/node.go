@@ -50,6 +50,7 @@ type Node struct {
 	proxy    *proxy.Proxy
 	engine   proxy.Engine
 	health   *health.Health
+	admin    *httpapi.Server
 	api      *http.Server
 	apiAddr  net.Listener
 
@@ -277,12 +278,11 @@ func (n *Node) buildAPI() error {
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster, new(atomic.Bool)}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
 	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n.cluster}
 	cfg.Metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
-	handler, err := httpapi.New(cfg)
-	if err != nil {
+	if n.admin, err = httpapi.New(cfg); err != nil {
 		return err
 	}
 	n.api = &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: n.admin, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(n.log.With("part", "api").Handler(), slog.LevelDebug),
 	}
 	return nil
@@ -377,6 +377,7 @@ func (n *Node) drain() {
 	n.engine.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout)
 	defer cancel()
+	n.endStreams(ctx)
 	if n.cluster.IsLeader() && len(n.cluster.Voters()) > 1 {
 		if err := n.cluster.Transfer(ctx, ""); err != nil {
 			n.log.Warn("leadership was not handed over; the others will elect a leader", "error", err)
@@ -386,6 +387,13 @@ func (n *Node) drain() {
 		n.log.Warn("requests were cut off at the end of the drain timeout", "error", err)
 	}
 	n.api.Close()
+}
+
+// endStreams sends those who watch to another node.
+func (n *Node) endStreams(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	n.admin.EndStreams(ctx)
 }
 
 func join(addrs []net.Addr) string {
