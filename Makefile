@@ -5,7 +5,7 @@ LDFLAGS := -s -w -X github.com/lbnode/lbnode/internal/buildinfo.version=$(VERSIO
 GO      ?= go
 TOOL    := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: all build run test race e2e lint fmt fuzz bench clean
+.PHONY: all build run test race e2e soak lint fmt fuzz bench clean
 
 all: build
 
@@ -19,6 +19,13 @@ test: build ## all tests: units and in-process clusters with the race detector, 
 	$(GO) vet ./...
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
 	$(GO) test -timeout 20m -count=1 ./e2e/...
+
+SOAK_SECONDS ?= 600
+SOAK_SEED ?= $(shell date +%s)
+soak: ## clients on a cluster whose network, disks, processes and members fail, for SOAK_SECONDS each in one process and over real ones
+	@echo "SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED)"
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(GO) test -count=1 -v -timeout $$(($(SOAK_SECONDS)+900))s -run '^TestSoak' ./cluster
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(GO) test -count=1 -v -timeout $$(($(SOAK_SECONDS)+900))s -run '^TestSoak' ./e2e
 
 lint: ## formatting and static analysis
 	$(TOOL) golangci-lint run ./...

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,6 +51,11 @@ type Config struct {
 	// Essential says of a command that it must be taken although the disk is full:
 	// what the nodes themselves need, not what operators ask for. Nil = none.
 	Essential func(cmd []byte) bool
+
+	// dial and pass stand between the node and the others; nil = nothing does. For
+	// tests, see transport.Config and gossip.Config.
+	dial func(ctx context.Context, addr string) (net.Conn, error)
+	pass func(addr string) bool
 
 	// freeSpace stands in for the system's; nil = the system's. For tests.
 	freeSpace func(dir string) (int64, error)

@@ -127,7 +127,7 @@ func (n *Node) startGossip(id identity) error {
 	defer s.mu.Unlock()
 	g, err := gossip.New(gossip.Config{
 		NodeID: id.NodeID, ClusterID: id.ClusterID, Addr: n.mux.Addr().String(), Advertise: n.mux.Advertise(),
-		Streams: n.mux.Stream(transport.ProtoGossip), Keys: gossipKeys(n.cfg.Keys), Meta: s.meta, Logger: n.log,
+		Streams: n.mux.Stream(transport.ProtoGossip), Keys: gossipKeys(n.cfg.Keys), Meta: s.meta, Pass: n.cfg.pass, Logger: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("start gossip: %w", err)

@@ -188,7 +188,7 @@ func (n *Node) listen() error {
 	const tries = 20
 	for i := 0; ; i++ {
 		mux, err := transport.Listen(transport.Config{
-			Addr: n.cfg.Addr, Advertise: n.cfg.Advertise, Keys: n.cfg.Keys, Logger: n.log,
+			Addr: n.cfg.Addr, Advertise: n.cfg.Advertise, Keys: n.cfg.Keys, Dial: n.cfg.dial, Logger: n.log,
 			Identity: func() transport.Identity {
 				id := n.dir.get()
 				return transport.Identity{NodeID: id.NodeID, ClusterID: id.ClusterID}

@@ -33,7 +33,10 @@ type Config struct {
 	Streams   Streams  // Close closes its listener
 	Keys      [][]byte // 16, 24 or 32 bytes each, the first one seals; none: plain text, loopback labs only
 	Meta      Meta
-	Logger    *slog.Logger // nil discards
+	// Pass says whether a packet to addr gets through; nil means that all do. For
+	// fault injection in tests.
+	Pass   func(addr string) bool
+	Logger *slog.Logger // nil discards
 
 	GossipInterval   time.Duration // between rounds of messages. Default 100 ms
 	PushPullInterval time.Duration // between full exchanges with one random member. Default 10 s

@@ -26,6 +26,7 @@ type network struct {
 	udp       *net.UDPConn
 	listener  net.Listener
 	timeout   time.Duration
+	pass      func(addr string) bool // nil = all
 
 	packets  chan *memberlist.Packet
 	incoming chan net.Conn
@@ -58,6 +59,7 @@ func newNetwork(ctx context.Context, cfg Config) (*network, error) {
 		advertise: adv,
 		udp:       pc.(*net.UDPConn),
 		timeout:   cfg.StreamTimeout,
+		pass:      cfg.Pass,
 		packets:   make(chan *memberlist.Packet),
 		incoming:  make(chan net.Conn),
 		conns:     make(map[net.Conn]struct{}),
@@ -113,6 +115,9 @@ func (n *network) WriteTo(b []byte, addr string) (time.Time, error) {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("gossip: packet to %q: %w", addr, err)
+	}
+	if n.pass != nil && !n.pass(addr) {
+		return time.Now(), nil // lost on the way
 	}
 	_, err = n.udp.WriteToUDPAddrPort(b, netip.AddrPortFrom(to.Addr().Unmap(), to.Port()))
 	return time.Now(), err

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,9 @@ type Config struct {
 	// id may, from "" to the cluster that was joined. It is called for every
 	// connection and request, from many goroutines, and must not block.
 	Identity func() Identity
+	// Dial makes the TCP connections to other nodes; nil means the system's.
+	// For fault injection in tests.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// Logger gets what an operator should know; nil discards it.
 	Logger *slog.Logger
 
@@ -73,6 +77,12 @@ func (c Config) withDefaults() Config {
 	setZero(&c.MaxConns, d.MaxConns)
 	setZero(&c.MaxPending, d.MaxPending)
 	setZero(&c.MaxCallsPerPeer, d.MaxCallsPerPeer)
+	if c.Dial == nil {
+		c.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			d := net.Dialer{KeepAliveConfig: keepAlive()}
+			return d.DialContext(ctx, "tcp", addr)
+		}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

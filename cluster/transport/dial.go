@@ -47,8 +47,7 @@ func (m *Mux) dial(ctx context.Context, addr, proto string) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeTimeout)
 	defer cancel()
 	defer context.AfterFunc(m.ctx, cancel)()
-	d := net.Dialer{KeepAliveConfig: keepAlive()}
-	raw, err := d.DialContext(ctx, "tcp", addr)
+	raw, err := m.cfg.Dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -49,6 +49,7 @@ var rules = map[string]rule{
 	"internal/config":         {others: []string{"go.yaml.in/yaml/v3"}},
 	"internal/demo":           {ours: []string{"api", "client"}, others: []string{"golang.org/x/term"}},
 	"internal/seal":           {},
+	"internal/linear":         {others: []string{"github.com/anishathalye/porcupine"}},
 	"internal/strictjson":     {},
 	"internal/telemetry":      {ours: []string{"stats"}, others: []string{"github.com/armon/go-metrics", "github.com/prometheus/client_golang"}},
 	"cmd/lbnode":              {ours: []string{"cluster/transport", "internal/buildinfo", "internal/config", "internal/demo", "internal/telemetry", "node"}},
