@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -25,6 +26,7 @@ import (
 	"github.com/lbnode/lbnode/internal/config"
 	"github.com/lbnode/lbnode/internal/telemetry"
 	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/accesslog"
 	"github.com/lbnode/lbnode/proxy/portable"
 	"github.com/lbnode/lbnode/state"
 	"github.com/lbnode/lbnode/stats"
@@ -35,6 +37,7 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger
 	Timing  cluster.Timing // zero = the defaults
+	Stdout  io.Writer      // of --access-log stdout; nil = the process's
 }
 
 // Node is one assembled process. New makes it, Run runs it once.
@@ -53,6 +56,8 @@ type Node struct {
 	admin    *httpapi.Server
 	api      *http.Server
 	apiAddr  net.Listener
+
+	accessLog *accesslog.Log // nil = none
 
 	draining atomic.Bool
 	fatal    chan error // the first reason to end the process
@@ -115,6 +120,9 @@ func (n *Node) buildProxy() (err error) {
 	pcfg := proxy.DefaultConfig()
 	pcfg.NodeID, pcfg.Logger, pcfg.Stats = n.ID(), n.log, n.requests
 	pcfg.Observer, pcfg.TrustedProxies = passive{n}, n.cfg.TrustedProxies
+	if pcfg.AccessLog, err = n.buildAccessLog(); err != nil {
+		return err
+	}
 	if n.proxy, err = proxy.New(pcfg); err != nil {
 		return err
 	}
@@ -272,6 +280,11 @@ func (n *Node) buildAPI() error {
 	}
 	if err := telemetry.ExportLibraries(reg); err != nil {
 		return err
+	}
+	if n.accessLog != nil {
+		if err := telemetry.ExportAccessLog(reg, n.accessLog.Counters); err != nil {
+			return err
+		}
 	}
 	cfg := httpapi.DefaultConfig()
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log

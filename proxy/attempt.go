@@ -88,6 +88,7 @@ func (s *serving) attempt(a upstream.Attempt) (k upstream.Kind, done bool) {
 	a.Upstream.Untrack(&t.cut)
 	cancel(errEnded)
 	o.BytesIn, o.BytesOut = s.body.read.Load(), s.bytesOut
+	s.last = spent{a.Endpoint.HostPort, a.Elapsed(), o.FirstByte}
 	a.End(o)
 	if !done {
 		return o.Kind, false

@@ -80,7 +80,7 @@ func (x *Exchange) Retry(k upstream.Kind, replayable bool) bool {
 		return false
 	}
 	x.left--
-	x.Target.Stats.Count(stats.Retry)
+	x.Target.Count(stats.Retry)
 	return true
 }
 

@@ -59,8 +59,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// BodyTimeout is how long a request's body may stand still. 0 = for ever.
 	BodyTimeout time.Duration
-	// AccessLog is called after each request, on its goroutine; nil = no access log.
-	AccessLog func(Entry)
+	AccessLog   AccessLog // nil = none
 }
 
 // DefaultConfig has every default; NodeID, Logger and Stats have none.
@@ -170,19 +169,4 @@ func (p *Proxy) Stats() *stats.Registry { return p.cfg.Stats }
 func (p *Proxy) Close() {
 	p.shadows.close()
 	p.set.Close()
-}
-
-// Entry is one line of an access log.
-type Entry struct {
-	Start              time.Time
-	Duration           time.Duration
-	Client             netip.Addr // the effective one: behind trusted proxies, who they say it is
-	Proto              string
-	Method, Host, Path string // as received
-	Status             int    // 0 = ended without an answer
-	Result             stats.Kind
-	Route, Backend     string // ids, "" if it did not come so far
-	Frontend           string
-	Attempts           int
-	BytesIn, BytesOut  uint64 // of bodies
 }

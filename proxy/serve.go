@@ -33,6 +33,11 @@ type serving struct {
 	backend  string
 	status   int
 	kind     stats.Kind
+	reason   string // of an answer of our own
+	trail    Trail
+	id       string // of the request and its trace, once they are known
+	trace    string
+	last     spent
 	bytesOut uint64
 	tunnel   bool
 }
@@ -82,21 +87,39 @@ func (s *serving) finish() {
 		s.x.Finish(o)
 	}
 	s.p.cfg.Stats.Total().Record(o)
-	if log := s.p.cfg.AccessLog; log != nil {
-		e := Entry{
-			Start: s.start, Duration: d, Client: s.client.Addr, Proto: s.r.Proto, Method: s.r.Method, Host: s.r.Host,
-			Path: s.req.Path, Status: s.status, Result: s.kind, Backend: s.backend, Attempts: s.x.Attempts(),
-			BytesIn: in, BytesOut: s.bytesOut, Frontend: s.x.Frontend,
-		}
-		if s.routed {
-			e.Route = s.x.Target.RouteID
-		}
-		log(e)
+	if log := s.p.cfg.AccessLog; log != nil && log.Wants(s.status) {
+		log.Log(s.entry(d, in))
 	}
 }
 
+// spent is the time that the last attempt took.
+type spent struct {
+	address          string
+	whole, firstByte time.Duration
+}
+
+// entry is the request as the access log wants it.
+func (s *serving) entry(d time.Duration, in uint64) Entry {
+	if !s.client.Addr.IsValid() { // refused before anybody asked
+		s.client = s.p.client(s.r.RemoteAddr, s.r.TLS != nil, nil)
+	}
+	if s.id == "" { // it was not forwarded
+		s.id, s.trace = s.trail.MarkHeader(RequestHeader(s.r.Header, s.r.Host, s.client))
+	}
+	e := Entry{
+		Start: s.start, Duration: d, Client: s.client.Addr, Proto: s.r.Proto, Method: s.r.Method, Host: Clip(s.r.Host),
+		Path: Clip(s.req.Path), Status: s.status, Result: s.kind, Reason: s.reason, Backend: s.backend, Address: s.last.address,
+		Attempts: s.x.Attempts(), Upstream: s.last.whole, FirstByte: s.last.firstByte,
+		BytesIn: in, BytesOut: s.bytesOut, Frontend: s.x.Frontend, RequestID: s.id, TraceID: s.trace,
+	}
+	if s.routed {
+		e.Route, e.Pool = s.x.Target.RouteID, s.x.Group.Pool
+	}
+	return e
+}
+
 func (s *serving) refuse(f *Refusal) {
-	s.status, s.kind = f.Status, f.Kind
+	s.status, s.kind, s.reason = f.Status, f.Kind, f.Code
 	if s.body != nil && s.body.mustClose(s.r) {
 		s.w.Header()["Connection"] = []string{"close"}
 	}
@@ -192,6 +215,7 @@ func (s *serving) answer(k upstream.Kind) {
 func (s *serving) prepare() {
 	s.socket = webSocketKey(s.r)
 	s.header = RequestHeader(s.r.Header, s.r.Host, s.client)
+	s.id, s.trace = s.trail.MarkHeader(s.header)
 	if s.socket != "" {
 		s.header["Connection"], s.header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	}

@@ -22,8 +22,8 @@ func (p *Proxy) NodeID() string { return p.cfg.NodeID }
 // BodyTimeout is how long a request's body may stand still. 0 = for ever.
 func (p *Proxy) BodyTimeout() time.Duration { return p.cfg.BodyTimeout }
 
-// AccessLog is called after each request; nil = no access log. It may block.
-func (p *Proxy) AccessLog() func(Entry) { return p.cfg.AccessLog }
+// AccessLog is where requests are logged; nil = nowhere.
+func (p *Proxy) AccessLog() AccessLog { return p.cfg.AccessLog }
 
 // Upstream says how backends are reached.
 func (p *Proxy) Upstream() upstream.Config { return p.cfg.Upstream }

@@ -71,14 +71,32 @@ func runNode(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	log := telemetry.NewLogger(stderr, cfg.LogFormat, cfg.LogLevel)
-	n, err := node.New(cfg, node.Options{Version: buildinfo.Version(), Logger: log})
+	n, err := node.New(cfg, node.Options{Version: buildinfo.Version(), Logger: log, Stdout: stdout})
 	if err != nil {
 		fmt.Fprintln(stderr, "lbnode:", err)
 		return exitFailed
 	}
+	defer onHangup(n.Reload)()
 	if err := n.Run(ctx); err != nil {
 		fmt.Fprintln(stderr, "lbnode:", err)
 		return exitFailed
 	}
 	return exitOK
+}
+
+// onHangup calls f for each SIGHUP, until stop is called.
+func onHangup(f func()) (stop func()) {
+	hangups, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		defer close(done)
+		for range hangups {
+			f()
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		<-done
+	}
 }

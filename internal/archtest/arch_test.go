@@ -33,6 +33,7 @@ var rules = map[string]rule{
 	"cluster/gossip":          {others: []string{"github.com/hashicorp/memberlist"}},
 	"health":                  {ours: []string{"state"}},
 	"proxy":                   {ours: []string{"state", "stats", "proxy/http1", "proxy/route", "proxy/shape", "proxy/upstream"}},
+	"proxy/accesslog":         {ours: []string{"proxy"}},
 	"proxy/http1":             {},
 	"proxy/proxyproto":        {},
 	"proxy/shape":             {ours: []string{"state", "proxy/http1"}, others: []string{"github.com/cespare/xxhash/v2"}},
@@ -57,12 +58,12 @@ var rules = map[string]rule{
 	"e2e":                     {},
 	"proxy/internal/viewtest": {ours: []string{"state"}},
 	"proxy/engine":            {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/portable", "proxy/proxyproto", "proxy/route", "proxy/upstream"}, others: []string{"golang.org/x/sys"}},
-	"proxy/enginetest":        {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/internal/viewtest"}},
+	"proxy/enginetest":        {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/internal/viewtest"}, others: []string{"github.com/google/go-cmp"}},
 	"bench":                   {others: []string{"golang.org/x/sys"}},
 }
 
 // noConsensus lists what must never reach Raft or gossip, not even through another package.
-var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/engine", "httpapi", "api", "client"}
+var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/accesslog", "proxy/engine", "httpapi", "api", "client"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

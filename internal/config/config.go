@@ -37,9 +37,17 @@ type Config struct {
 	DiskReserve     int64         // bytes of the data dir's disk held back for when it is full; 0 = none
 	DrainTimeout    time.Duration // how long SIGTERM waits for requests in flight
 	Insecure        bool
+	AccessLog       string // AccessLogOff, AccessLogStdout, or a file
+	AccessLogSample int    // one request of so many is logged
 	LogLevel        slog.Level
 	LogFormat       string // text or json
 }
+
+// Values of Config.AccessLog that are no file.
+const (
+	AccessLogOff    = "off"
+	AccessLogStdout = "stdout"
+)
 
 // Default returns the settings of a node that is told nothing: everything on loopback.
 func Default() Config {
@@ -51,7 +59,8 @@ func Default() Config {
 		Engine:       "auto",
 		DiskReserve:  64 << 20,
 		DrainTimeout: 30 * time.Second,
-		LogFormat:    "text",
+		AccessLog:    AccessLogOff, AccessLogSample: 1,
+		LogFormat: "text",
 	}
 }
 
@@ -87,6 +96,10 @@ func (c Config) checkIdentity() error {
 		return fmt.Errorf("--log-format %q must be text or json", c.LogFormat)
 	case c.DiskReserve != 0 && c.DiskReserve < 1<<20:
 		return fmt.Errorf("--disk-reserve must be 0 or at least 1MiB; 64MiB is the default")
+	case c.AccessLog == "":
+		return fmt.Errorf("--access-log must be off, stdout or a file")
+	case c.AccessLogSample < 1:
+		return fmt.Errorf("--access-log-sample %d must be at least 1, which logs every request", c.AccessLogSample)
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout %s must not be negative", c.DrainTimeout)
 	}

@@ -51,6 +51,8 @@ func TestLoad_refuses(t *testing.T) {
 		"bad level":        {args: []string{"--log-level", "loud"}, want: []string{"--log-level", "loud"}},
 		"bad size":         {args: []string{"--disk-reserve", "64MB"}, want: []string{"--disk-reserve", "64MB", "64MiB"}},
 		"small reserve":    {args: []string{"--disk-reserve", "1KiB"}, want: []string{"--disk-reserve", "1MiB"}},
+		"no access log":    {args: []string{"--access-log", ""}, want: []string{"--access-log", "off"}},
+		"sample of none":   {args: []string{"--access-log-sample", "0"}, want: []string{"--access-log-sample", "0"}},
 		"bad engine":       {args: []string{"--engine", "warp"}, want: []string{"--engine", "portable"}},
 		"cert without key": {args: []string{"--tls-cert-file", "c"}, want: []string{"--tls-key-file"}},
 		"tls without cert": {args: []string{"--proxy-tls-addr", "127.0.0.1:8443"}, want: []string{"--tls-cert-file"}},

@@ -46,6 +46,8 @@ func (c *Config) options() []option {
 		prefixes("trusted-proxies", "networks whose X-Forwarded-* headers are kept, separated by commas", &c.TrustedProxies),
 		duration("drain-timeout", "how long SIGTERM waits for requests in flight", &c.DrainTimeout),
 		toggle("insecure", "allow non-loopback listeners without key and tokens; for labs", &c.Insecure),
+		text("access-log", "where requests are logged as JSON: off, stdout, or a file (SIGHUP opens it anew)", "off|stdout|FILE", &c.AccessLog),
+		number("access-log-sample", "log one request of N; errors of 500 and above always", &c.AccessLogSample),
 		unmarshal("log-level", "debug, info, warn or error", "LEVEL", &c.LogLevel),
 		text("log-format", "text or json", "FORMAT", &c.LogFormat),
 	}

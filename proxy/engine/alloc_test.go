@@ -26,6 +26,18 @@ const (
 // an allocation. Requests must arrive in one piece.
 func bed(t testing.TB, answer string) (client net.Conn, p *proxy.Proxy) {
 	t.Helper()
+	return loggedBed(t, answer, nil)
+}
+
+// unwanted is an access log that leaves every request out.
+type unwanted struct{}
+
+func (unwanted) Wants(int) bool  { return false }
+func (unwanted) Log(proxy.Entry) {}
+
+// loggedBed is bed with an access log.
+func loggedBed(t testing.TB, answer string, log proxy.AccessLog) (client net.Conn, p *proxy.Proxy) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +68,7 @@ func bed(t testing.TB, answer string) (client net.Conn, p *proxy.Proxy) {
 		t.Fatal(err)
 	}
 	cfg := proxy.DefaultConfig()
-	cfg.NodeID, cfg.Logger, cfg.Stats = "n", slog.New(slog.DiscardHandler), reg
+	cfg.NodeID, cfg.Logger, cfg.Stats, cfg.AccessLog = "n", slog.New(slog.DiscardHandler), reg, log
 	if p, err = proxy.New(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -99,12 +111,17 @@ func TestRequest_allocatesNothing(t *testing.T) {
 	// Not parallel: it counts the allocations of the whole process.
 	for _, tc := range []struct{ name, req, answer string }{
 		{"get", browserHead, smallAnswer},
+		{"sampled out", browserHead, smallAnswer},
 		{"post", "POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: 4096\r\n\r\n" + strings.Repeat("x", 4096), smallAnswer},
 		{"chunked", "GET /api HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"},
 		{"large", "GET /api HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 32768\r\n\r\n" + strings.Repeat("y", 32768)},
 		{"refused", "GET /other HTTP/1.1\r\nHost: a\r\n\r\n", ""},
 	} {
-		c, _ := bed(t, tc.answer)
+		var log proxy.AccessLog
+		if tc.name == "sampled out" {
+			log = unwanted{}
+		}
+		c, _ := loggedBed(t, tc.answer, log)
 		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		req := []byte(tc.req)
 		if _, err := c.Write(req); err != nil {

@@ -301,7 +301,10 @@ func (l *loop) refuseHead(c *client, f *proxy.Refusal) {
 	l.setInput(&c.sock, nil)
 	l.out = f.Append(l.out[:0], l.p.NodeID(), http1.OtherVerb, http1.Close)
 	l.total.Begin()
-	l.total.Record(proxy.Outcome(f.Status, f.Kind, 0, 0, uint64(len(l.out)), l.shard))
+	l.total.Record(proxy.Outcome(f.Status, f.Kind, 0, 0, bodyOf(l.out), l.shard))
+	if log := l.e.log; log != nil && log.Wants(f.Status) {
+		log.Log(proxy.Entry{Start: time.Now(), Client: c.peer, Proto: "HTTP/1.1", Status: f.Status, Result: f.Kind, Reason: f.Code, BytesOut: bodyOf(l.out)})
+	}
 	l.lastWords(c, l.out)
 }
 

@@ -45,9 +45,8 @@ type Engine struct {
 	loops       []*loop
 	conns       atomic.Int64
 	draining    atomic.Bool
-	lastWord    atomic.Int64 // second of the last complaint
-	log         chan proxy.Entry
-	logDone     chan struct{}
+	lastWord    atomic.Int64    // second of the last complaint
+	log         proxy.AccessLog // nil = none
 	ctx         context.Context
 	cancel      context.CancelFunc
 	wg          sync.WaitGroup // TLS listeners, handshakes, hand-overs
@@ -79,7 +78,7 @@ func New(cfg Config) (*Engine, error) {
 	up := cfg.Proxy.Upstream()
 	e := &Engine{
 		cfg: cfg, portable: p, answer: answerLimits(cfg.Limits.Head), plain: up.Dial == nil,
-		maxIdle: max(up.MaxIdlePerBackend/cfg.Loops, 1), idleTimeout: up.IdleTimeout,
+		log: cfg.Proxy.AccessLog(), maxIdle: max(up.MaxIdlePerBackend/cfg.Loops, 1), idleTimeout: up.IdleTimeout,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e, nil
@@ -96,7 +95,6 @@ func (e *Engine) Start() error {
 		return err
 	}
 	e.started = true
-	e.startLog()
 	for _, l := range e.loops {
 		go l.run() // waited for by stop
 	}
@@ -252,7 +250,6 @@ func (e *Engine) stop(ctx context.Context) error {
 	e.cancel()
 	err := e.portable.Shutdown(ctx)
 	e.wg.Wait()
-	e.stopLog()
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrCutOff, err)

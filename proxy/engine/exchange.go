@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -24,8 +25,8 @@ type exchange struct {
 	running bool // at is begun and not ended
 	routed  bool // x.Finish is due
 	start   int64
-	wall    time.Time // for the access log, else zero
-	raw     []byte    // the head as it came, to make another one of for another backend
+	trail   proxy.Trail
+	raw     []byte // the head as it came, to make another one of for another backend
 
 	// The request.
 	verb   http1.Verb
@@ -46,7 +47,8 @@ type exchange struct {
 	// The answer.
 	status   int
 	kind     stats.Kind
-	begun    bool // the client has been sent a head
+	reason   string // of an answer of our own
+	begun    bool   // the client has been sent a head
 	interim  int
 	rbody    http1.Body
 	rleft    int64
@@ -55,6 +57,7 @@ type exchange struct {
 	reusable bool
 	close    bool // the client's connection ends with this answer
 	first    time.Duration
+	spent    time.Duration // of the last attempt, if there is an access log
 	last     upstream.Kind
 
 	tunnel         bool
@@ -102,9 +105,6 @@ func (l *loop) newExchange(c *client, head []byte) *exchange {
 	}
 	e.raw = append(l.bufs.get(len(head)), head...)
 	e.kind = stats.Internal
-	if l.e.log != nil {
-		e.wall = time.Now()
-	}
 	return e
 }
 
@@ -213,6 +213,7 @@ func (l *loop) sendRequest(e *exchange, rest []byte, parsed bool) ([]byte, bool)
 			return rest, false // it was parsed before
 		}
 	}
+	e.trail.Mark(r)
 	l.scratch = e.x.Forward(&e.who, r, e.at, l.scratch[:0])
 	opts := http1.Conn(0)
 	if e.ws {
@@ -309,6 +310,9 @@ func (l *loop) endAttempt(e *exchange, k upstream.Kind, err error) {
 	if e.tunnel {
 		o.Duration = -1
 	}
+	if l.e.log != nil {
+		e.spent = e.at.Elapsed()
+	}
 	e.at.End(o)
 }
 
@@ -351,7 +355,7 @@ func (l *loop) refuse(e *exchange, f *proxy.Refusal) {
 		conn = http1.Persist
 	}
 	l.out = f.Append(l.out[:0], l.p.NodeID(), e.verb, conn)
-	e.status, e.kind, e.out = f.Status, f.Kind, uint64(len(l.out))
+	e.status, e.kind, e.reason, e.out = f.Status, f.Kind, f.Code, bodyOf(l.out)
 	l.account(e)
 	if conn == http1.Close {
 		l.lastWords(c, l.out)
@@ -372,6 +376,11 @@ func (l *loop) refuse(e *exchange, f *proxy.Refusal) {
 	}
 }
 
+// bodyOf is the length of the body of a whole message.
+func bodyOf(message []byte) uint64 {
+	return uint64(len(message) - bytes.Index(message, []byte("\r\n\r\n")) - 4)
+}
+
 // account counts an exchange and frees it.
 func (l *loop) account(e *exchange) {
 	d := time.Duration(int64(time.Since(l.start)) - e.start)
@@ -384,8 +393,8 @@ func (l *loop) account(e *exchange) {
 		e.x.Finish(o)
 	}
 	l.total.Record(o)
-	if l.e.log != nil {
-		l.logEntry(e, d)
+	if log := l.e.log; log != nil && log.Wants(e.status) {
+		log.Log(l.entry(e, d))
 	}
 	e.c.e = nil
 	l.freeExchange(e)

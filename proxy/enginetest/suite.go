@@ -69,6 +69,9 @@ func Run(t *testing.T, mk New, deviations map[string]string) {
 		{"rate_limit", testRateLimit},
 		{"corpus", testCorpus},
 		{"http2", testHTTP2},
+		{"access_log", testAccessLog},
+		{"trail", testTrail},
+		{"accounting", testAccounting},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -43,6 +43,12 @@ type world struct {
 // newWorld starts an engine before the backends. route is the rest of the route's document, beginning with a comma.
 func newWorld(t testing.TB, mk New, route string, backends ...string) *world {
 	t.Helper()
+	return newConfigured(t, mk, func(*proxy.Config) {}, route, backends...)
+}
+
+// newConfigured is newWorld with settings of its own.
+func newConfigured(t testing.TB, mk New, set func(*proxy.Config), route string, backends ...string) *world {
+	t.Helper()
 	cfg := proxy.DefaultConfig()
 	cfg.NodeID, cfg.Logger, cfg.BodyTimeout = "node-1", slog.New(slog.DiscardHandler), 2*time.Second
 	reg, err := stats.New(stats.DefaultConfig())
@@ -50,6 +56,7 @@ func newWorld(t testing.TB, mk New, route string, backends ...string) *world {
 		t.Fatal(err)
 	}
 	cfg.Stats = reg
+	set(&cfg)
 	p, err := proxy.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -83,6 +90,14 @@ func newWorld(t testing.TB, mk New, route string, backends ...string) *world {
 		}
 	})
 	return w
+}
+
+// update puts the newest view in force.
+func (w *world) update() {
+	w.t.Helper()
+	if err := w.p.Update(w.views.View()); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // conn is a client's connection.

@@ -95,6 +95,7 @@ func TestIdentify(t *testing.T) {
 		"Content-Encoding": ContentEncoding, "Content-Range": ContentRange, "Content-Type": ContentType, "Cookie": Cookie,
 		"Idempotency-Key": IdempotencyKey, "Max-Forwards": MaxForwards, "Range": Range, "Sec-WebSocket-Accept": SecWebSocketAccept,
 		"Sec-WebSocket-Key": SecWebSocketKey, "Sec-WebSocket-Version": SecWebSocketVersion, "Set-Cookie": SetCookie, "WWW-Authenticate": WWWAuthenticate,
+		"Traceparent": Traceparent, "Tracestate": Tracestate, "X-Request-Id": XRequestID,
 	}
 	ids := map[ID]bool{}
 	for name, id := range names {
@@ -114,8 +115,8 @@ func TestIdentify(t *testing.T) {
 			}
 		}
 	}
-	if len(ids) != int(WWWAuthenticate) {
-		t.Errorf("%d of %d IDs have a name here", len(ids), WWWAuthenticate)
+	if len(ids) != int(XRequestID) {
+		t.Errorf("%d of %d IDs have a name here", len(ids), XRequestID)
 	}
 	for name, want := range map[string]ID{
 		"X_Forwarded_For": XForwardedFor, "x-forwarded_proto": XForwardedProto, "X_Real_IP": XRealIP, "Keep_Alive": KeepAlive,

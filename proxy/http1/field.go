@@ -49,7 +49,10 @@ const (
 	SecWebSocketKey
 	SecWebSocketVersion
 	SetCookie
+	Traceparent
+	Tracestate
 	WWWAuthenticate
+	XRequestID
 )
 
 // Field is one field of a head. It can only be made by a parser or by Add, so its name and value are
@@ -160,11 +163,18 @@ func lookup(name []byte) ID {
 			return match(name, "connection", Connection)
 		case 'k':
 			return match(name, "keep-alive", KeepAlive)
+		case 't':
+			return match(name, "tracestate", Tracestate)
 		}
 		return match(name, "set-cookie", SetCookie)
+	case 11:
+		return match(name, "traceparent", Traceparent)
 	case 12:
-		if first == 'c' {
+		switch first {
+		case 'c':
 			return match(name, "content-type", ContentType)
+		case 'x':
+			return match(name, "x-request-id", XRequestID)
 		}
 		return match(name, "max-forwards", MaxForwards)
 	case 13:

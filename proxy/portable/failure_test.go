@@ -237,10 +237,16 @@ func TestHandle_mounted(t *testing.T) {
 	}
 }
 
+// entries is an access log that wants everything.
+type entries chan proxy.Entry
+
+func (entries) Wants(int) bool      { return true }
+func (l entries) Log(e proxy.Entry) { l <- e }
+
 func TestAccessLog(t *testing.T) {
 	t.Parallel()
 	lines := make(chan proxy.Entry, 10)
-	b := simple(t, named("a"), func(p *proxy.Config, _ *portable.Config) { p.AccessLog = func(e proxy.Entry) { lines <- e } })
+	b := simple(t, named("a"), func(p *proxy.Config, _ *portable.Config) { p.AccessLog = entries(lines) })
 	b.get("/x?secret")
 	e := <-lines
 	if e.Status != 200 || e.Route != "r" || e.Backend != "a" || e.Path != "/x" || e.Attempts != 1 || e.BytesOut != 1 || e.Client.String() != "127.0.0.1" || e.Result != stats.OK || e.Duration <= 0 {

@@ -126,7 +126,7 @@ func (c *Compiler) target(t *Target, v *state.View, r *state.Route, poolID strin
 		Connect:   time.Duration(r.Timeouts.Connect),
 		FirstByte: time.Duration(r.Timeouts.FirstByte),
 		Total:     time.Duration(r.Timeouts.Total),
-		Stats:     c.reg.Route(r.ID),
+		Stats:     c.reg.Route(r.ID), total: c.reg.Total(),
 	}
 	if p, ok := v.Pool(poolID); ok {
 		if t.Algorithm == "" {

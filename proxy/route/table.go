@@ -58,6 +58,7 @@ type Target struct {
 	Mirror    *Mirror      // nil = none
 
 	split    *split // nil = one pool
+	total    *stats.Handle
 	balancer *balancer
 }
 
@@ -88,6 +89,12 @@ type hostRoutes struct {
 	first int // lowest rank in here
 	exact map[string][]*entry
 	tree  node
+}
+
+// Count counts an event on the way of a request, for the route and for the node.
+func (t *Target) Count(k stats.Kind) {
+	t.Stats.Count(k)
+	t.total.Count(k)
 }
 
 // Len is the number of routes.
