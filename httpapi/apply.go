@@ -59,7 +59,7 @@ func applyDocument(c *call) (answer, error) {
 	d.confirmWithin = within
 	// What would happen is what Apply says on a copy; nothing of it is kept.
 	next, res := state.Apply(v, v.Index+1, v.Term, state.Command{
-		Type: state.TypeTxn, At: c.now(), Ops: d.ops, ConfirmWithin: state.Duration(within),
+		Type: state.TypeTxn, At: c.now(), Ops: d.ops, ConfirmWithin: state.Duration(within), Scope: c.who.pools,
 	})
 	if res.Refusal != nil {
 		return answer{}, d.explain(res.Refusal)

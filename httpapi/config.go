@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lbnode/lbnode/api"
+	"github.com/lbnode/lbnode/internal/auth"
 )
 
 // Config is what a Server is made of. All fields are needed; [DefaultConfig] fills those that have a default.
@@ -25,6 +26,7 @@ type Config struct {
 	Reads   Reads
 	Ready   Ready
 	Metrics http.Handler // GET /metrics
+	Access  Access
 
 	Logger *slog.Logger
 	Now    func() time.Time // for the time in commands and in the log
@@ -38,7 +40,7 @@ type Config struct {
 // DefaultConfig uses the system's clock, random ids, and the default logger. The borders are left to fill.
 func DefaultConfig() Config {
 	return Config{
-		Version: "dev", Logger: slog.Default(), Now: time.Now, NewID: newUUID,
+		Version: "dev", Access: Access{Bootstrap: func() string { return "" }, Limiter: auth.NewLimiter(auth.DefaultLimiter())}, Logger: slog.Default(), Now: time.Now, NewID: newUUID,
 		WriteTimeout: 15 * time.Second, IndexTimeout: api.DefaultReadWait, StatsTimeout: 2 * time.Second,
 	}
 }
@@ -62,6 +64,8 @@ func (c Config) Validate() error {
 	need(c.Reads != nil, "Reads")
 	need(c.Ready != nil, "Ready")
 	need(c.Metrics != nil, "Metrics")
+	need(c.Access.Bootstrap != nil, "Access.Bootstrap")
+	need(c.Access.Limiter != nil, "Access.Limiter")
 	need(c.Logger != nil, "Logger")
 	need(c.Now != nil, "Now")
 	need(c.NewID != nil, "NewID")

@@ -60,6 +60,7 @@ func (s *Server) endpoints() []endpoint {
 	}
 	all = append(all, settingsEndpoints()...)
 	all = append(all, keyEndpoints()...)
+	all = append(all, tokenEndpoints()...)
 	for _, k := range configKinds() {
 		if k == state.KindSettings {
 			continue // not a collection
@@ -88,12 +89,21 @@ func (s *Server) endpoints() []endpoint {
 
 // handler runs an endpoint: what every request needs, then its own part, then the answer.
 func (s *Server) handler(e endpoint) http.Handler {
+	need := s.accessOf(e)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, err := principal{}, error(nil)
+		if e.method != "" { // there is such a path and method
+			who, err = s.authorize(r, need)
+		}
+		if err != nil {
+			s.writeProblem(w, r, err)
+			return
+		}
 		if e.raw != nil {
 			e.raw.ServeHTTP(w, r)
 			return
 		}
-		a, err := s.run(e, w, r)
+		a, err := s.run(e, who, w, r)
 		if err != nil {
 			s.writeProblem(w, r, err)
 			return
@@ -102,8 +112,8 @@ func (s *Server) handler(e endpoint) http.Handler {
 	})
 }
 
-func (s *Server) run(e endpoint, w http.ResponseWriter, r *http.Request) (answer, error) {
-	c := &call{s: s, r: r, w: w}
+func (s *Server) run(e endpoint, who principal, w http.ResponseWriter, r *http.Request) (answer, error) {
+	c := &call{s: s, r: r, w: w, who: who}
 	if e.method == "" { // no such path or method: nothing else about the request matters
 		return e.handle(c)
 	}

@@ -27,3 +27,12 @@ func (s *Server) Router() *mux.Router { return s.router }
 
 // ReadOnly lists the fields of a kind that no operator writes.
 func ReadOnly(k state.Kind) []string { return resourceOf(k).readOnly }
+
+// AccessTable is the role that each endpoint needs, by method and path; "" = none.
+func AccessTable() map[string]string {
+	out := map[string]string{}
+	for e, a := range accessTable() {
+		out[e] = string(a.role)
+	}
+	return out
+}

@@ -171,6 +171,9 @@ func rollback(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if c.who.role != state.RoleAdmin && slices.ContainsFunc(ch.Objects, func(o state.ObjectChange) bool { return o.Kind == state.KindToken }) {
+		return answer{}, forbidden(fmt.Sprintf("this needs the role %s, since the change is one of tokens; %s has the role %s", state.RoleAdmin, c.actor(), c.who.role))
+	}
 	note := fmt.Sprintf("rollback of %d", ch.Index)
 	if res, ok := c.done(v, note); ok { // the objects have changed since, but by this very request
 		return answer{body: api.RollbackResult{Index: res.Index, Ops: opsAnswer(res.Ops), Kept: []string{}}}, nil
@@ -231,8 +234,8 @@ type undoing struct {
 // plan restores first, pools before what names them, and then deletes, pools last.
 func (u *undoing) plan() {
 	u.drained = map[string]bool{}
-	first := []state.Kind{state.KindSettings, state.KindPool, state.KindBackend, state.KindRoute, state.KindFrontend}
-	last := []state.Kind{state.KindRoute, state.KindFrontend, state.KindBackend, state.KindPool, state.KindSettings}
+	first := []state.Kind{state.KindSettings, state.KindCertificate, state.KindPool, state.KindBackend, state.KindRoute, state.KindFrontend, state.KindToken}
+	last := []state.Kind{state.KindToken, state.KindRoute, state.KindFrontend, state.KindBackend, state.KindPool, state.KindCertificate, state.KindSettings}
 	for _, k := range first {
 		u.each(k, func(o state.ObjectChange, cur state.Object) {
 			if o.Before != nil {

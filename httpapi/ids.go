@@ -3,7 +3,6 @@ package httpapi
 import (
 	"crypto/sha256"
 	"fmt"
-	"net"
 	"reflect"
 	"slices"
 	"strconv"
@@ -59,15 +58,6 @@ func sameObject(v *state.View, spec state.Spec) string {
 	return ""
 }
 
-// actor says who asks, for people who read the history.
-func (c *call) actor() string {
-	host, _, err := net.SplitHostPort(c.r.RemoteAddr)
-	if err != nil {
-		host = c.r.RemoteAddr
-	}
-	return "anonymous@" + host
-}
-
 // lists are an object's lists as the client wrote them. Normalizing sorts them; errors must name the
 // client's positions.
 type lists map[string][]string
@@ -78,6 +68,10 @@ func listsOf(spec state.Spec) lists {
 		return lists{"/tags": slices.Clone(s.Tags)}
 	case *state.FrontendSpec:
 		return lists{"/hosts": slices.Clone(s.Hosts), "/required_tags": slices.Clone(s.RequiredTags)}
+	case *state.TokenSpec:
+		return lists{"/pools": slices.Clone(s.Pools)}
+	case *state.CertificateSpec:
+		return lists{"/hosts": slices.Clone(s.Hosts)}
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 //go:embed openapi.yaml
 var openAPIYAML []byte
 
-// openAPIJSON turns the document into JSON and puts the version of this lbnode into it, and what all reads have
-// in common.
+// openAPIJSON turns the document into JSON and puts the version of this lbnode into it, and what all reads
+// have in common and who may use what.
 func openAPIJSON(version string, endpoints []endpoint) ([]byte, error) {
 	var doc map[string]any
 	if err := yaml.Unmarshal(openAPIYAML, &doc); err != nil {
@@ -24,6 +24,7 @@ func openAPIJSON(version string, endpoints []endpoint) ([]byte, error) {
 	}
 	info["version"] = version
 	documentReads(doc, endpoints)
+	documentAccess(doc, endpoints)
 	b, err := json.Marshal(doc)
 	return append(b, '\n'), err
 }

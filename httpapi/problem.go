@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/lbnode/lbnode/api"
 	"github.com/lbnode/lbnode/internal/strictjson"
@@ -19,6 +20,9 @@ type failure struct {
 	errs   []api.FieldError
 	refs   []string
 	allow  string // of 405
+
+	challenge  string        // WWW-Authenticate, of 401 and 403
+	retryAfter time.Duration // of 429
 
 	notReady []string // of /readyz: the reasons
 }
@@ -147,6 +151,12 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error)
 	}
 	var fail *failure
 	if errors.As(err, &fail) {
+		if fail.challenge != "" {
+			a.header.Set("WWW-Authenticate", fail.challenge)
+		}
+		if fail.retryAfter > 0 {
+			a.header.Set("Retry-After", seconds(fail.retryAfter))
+		}
 		if fail.allow != "" {
 			a.header.Set("Allow", fail.allow)
 		}

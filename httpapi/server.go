@@ -170,6 +170,7 @@ type call struct {
 	s      *Server
 	r      *http.Request
 	params params
+	who    principal
 	w      http.ResponseWriter // only for limiting the body and for the request's id
 }
 

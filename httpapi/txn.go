@@ -176,10 +176,9 @@ func (res resource) part(raw json.RawMessage) (json.RawMessage, lists, strictjso
 func (c *call) propose(b *batch, note string) (state.Result, error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), c.s.cfg.WriteTimeout)
 	defer cancel()
-	cmd := state.Command{
-		Type: state.TypeTxn, RequestID: c.requestID(), Actor: c.actor(), At: c.now(), Note: note, Ops: b.ops,
-		ConfirmWithin: state.Duration(b.confirmWithin), Settle: b.settle,
-	}
+	cmd := c.command(b.ops)
+	cmd.Note = note
+	cmd.ConfirmWithin, cmd.Settle = state.Duration(b.confirmWithin), b.settle
 	if b.confirmWithin > 0 {
 		cmd.Note = strings.TrimPrefix(note+", to be confirmed by "+cmd.At.Add(b.confirmWithin).Format(time.RFC3339), ", ")
 	}

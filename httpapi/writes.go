@@ -175,6 +175,10 @@ func setID(spec state.Spec, id string) {
 		s.ID = id
 	case *state.SettingsSpec:
 		s.ID = id
+	case *state.TokenSpec:
+		s.ID = id
+	case *state.CertificateSpec:
+		s.ID = id
 	}
 }
 
@@ -214,7 +218,7 @@ func (res resource) commitRaw(c *call, op state.Op, doc map[string]json.RawMessa
 func (c *call) do(op state.Op) (state.OpResult, error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), c.s.cfg.WriteTimeout)
 	defer cancel()
-	res, err := c.s.cfg.Store.Do(ctx, state.Command{Type: state.TypeTxn, RequestID: c.requestID(), Actor: c.actor(), At: c.now(), Ops: []state.Op{op}})
+	res, err := c.s.cfg.Store.Do(ctx, c.command([]state.Op{op}))
 	switch {
 	case err != nil:
 		return state.OpResult{}, fmt.Errorf("%s %s %q: %w", op.Verb, op.Kind, op.ID, err)

@@ -290,6 +290,7 @@ func (n *Node) buildAPI() error {
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster, new(atomic.Bool)}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
 	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n.cluster}
+	cfg.Access.Open = true // settings that would let others reach it are refused
 	cfg.Metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 	if n.admin, err = httpapi.New(cfg); err != nil {
 		return err

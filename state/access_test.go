@@ -215,3 +215,21 @@ func TestScope_bindsCommands(t *testing.T) {
 		}
 	}
 }
+
+// Who is bound to pools says yes to nobody else's change.
+func TestScope_bindsConfirmations(t *testing.T) {
+	t.Parallel()
+	l := newLog(t)
+	for _, actor := range []string{"token/ci", "ann"} {
+		l.do(Command{Type: TypeTxn, Actor: actor, ConfirmWithin: Duration(time.Minute), Ops: parseAll(t, `put backend `+actor[len(actor)-2:]+` {"address":"h:1","pool":"a"}`)})
+	}
+	confirm := func(index uint64) *Refusal {
+		return l.do(Command{Type: TypeTxn, Actor: "token/ci", Scope: []string{"a"}, Settle: &Settlement{Index: index}}).Refusal
+	}
+	if r := confirm(2); r == nil || r.Code != CodeForbidden {
+		t.Errorf("the change of somebody else: %v, want forbidden", r)
+	}
+	if r := confirm(1); r != nil {
+		t.Errorf("its own change: %v", r)
+	}
+}

@@ -35,14 +35,18 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 	case TypeInit:
 		res.Refusal = a.init(c)
 	case TypeTxn:
-		res.Ops, res.Refusal = a.ops(c.Ops)
+		if res.Refusal = a.allowed(c); res.Refusal == nil {
+			res.Ops, res.Refusal = a.ops(c.Ops)
+		}
 		if res.Refusal == nil && c.Settle != nil {
-			c.Note, res.Refusal = a.settle(*c.Settle, c.Note)
+			c.Note, res.Refusal = a.settle(*c.Settle, c)
 		}
 	case TypeStates:
 		a.states(c.Changes)
 	case TypeRestore:
-		res.Refusal = a.restore(c.Restore)
+		if res.Refusal = a.allowed(c); res.Refusal == nil {
+			res.Refusal = a.restore(c.Restore)
+		}
 	}
 	var next *View
 	var change *Change

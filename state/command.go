@@ -22,6 +22,9 @@ type Command struct {
 	// TypeTxn, beside any operations: an earlier change does not wait for its confirmation any longer.
 	Settle *Settlement `json:"settle,omitempty"`
 
+	// Made without a token, and refused once there is one. Only a node that does not know of tokens ignores it.
+	Open bool `json:"open,omitempty"`
+
 	ClusterID string        `json:"cluster_id,omitempty"` // TypeInit
 	Ops       []Op          `json:"ops,omitempty"`        // TypeTxn: in order, all or nothing
 	Scope     []string      `json:"scope,omitempty"`      // TypeTxn: pools outside of which nothing may be touched; none = everything may

@@ -111,10 +111,14 @@ func sharedRefs(a, b *Change) []string {
 }
 
 // settle ends a wait and returns what the history says of it.
-func (a *applier) settle(s Settlement, note string) (string, *Refusal) {
+func (a *applier) settle(s Settlement, c Command) (string, *Refusal) {
+	note := c.Note
 	p, ok := a.t.v.Pending(s.Index)
 	if !ok {
 		return "", &Refusal{Code: CodeNotFound, Op: noOp, Message: fmt.Sprintf("change %d does not wait for a confirmation: it was confirmed or undone, or never had to be", s.Index)}
+	}
+	if len(c.Scope) > 0 && p.Change.Actor != c.Actor {
+		return "", &Refusal{Code: CodeForbidden, Message: fmt.Sprintf("the token is bound to pools and may settle only its own changes; %d is one of %s", s.Index, p.Change.Actor)}
 	}
 	a.t.v.pending, _, _ = a.t.v.pending.Delete(indexKey(s.Index))
 	switch {

@@ -147,3 +147,11 @@ func (a *applier) outOfScope(op Op, old Object, next Spec) *Refusal {
 	}
 	return nil
 }
+
+// allowed refuses a command that was made without a token because its node knew of none, when there is one.
+func (a *applier) allowed(c Command) *Refusal {
+	if !c.Open || a.t.v.Len(KindToken) == 0 {
+		return nil
+	}
+	return &Refusal{Code: CodeForbidden, Message: "the cluster has tokens: this needs one"}
+}

@@ -14,7 +14,7 @@ func TestConfirm(t *testing.T) {
 		t.Errorf("apply: %s", got.stdout)
 	}
 	for line, want := range map[string]string{
-		`lbctl show pending`:         "INDEX  UNDONE-IN  ACTOR                CHANGE\n2      5m0s       anonymous@127.0.0.1  apply, to be confirmed by 2026-05-04T10:05:00Z: created pool p\n",
+		`lbctl show pending`:         "INDEX  UNDONE-IN  ACTOR  CHANGE\n2      5m0s       local  apply, to be confirmed by 2026-05-04T10:05:00Z: created pool p\n",
 		`lbctl show pending -o name`: "2\n",
 	} {
 		if got := w.must(line); got.stdout != want {

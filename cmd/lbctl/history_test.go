@@ -20,7 +20,7 @@ func TestHistory(t *testing.T) {
 		stdout []string
 		stderr string
 	}{
-		{"lbctl history", 0, []string{"INDEX  WHEN   ", "5      1m30s ago  anonymous@127.0.0.1  updated frontend f: required_tags, secret", "2      1m30s ago  anonymous@127.0.0.1  created backend a, created pool p"}, ""},
+		{"lbctl history", 0, []string{"INDEX  WHEN   ", "5      1m30s ago  local  updated frontend f: required_tags, secret", "2      1m30s ago  local  created backend a, created pool p"}, ""},
 		{"lbctl history --limit 1 -o wide", 0, []string{"2026-05-04 10:00:00Z", "r4"}, ""},
 		{"lbctl history --id a -o name", 0, []string{"3\n2\n"}, ""},
 		{"lbctl history --kind backend --before 3 -o json", 0, []string{`"index": 2`, `"after": {`}, ""},

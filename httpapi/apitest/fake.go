@@ -164,6 +164,7 @@ func NewConfig(s *Store, f *Fake) httpapi.Config {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = w.Write([]byte("lb_up 1\n"))
 	})
+	cfg.Access.Open = true
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	return cfg
 }
