@@ -11,8 +11,10 @@ func newEngine(name string, cfg portable.Config) (proxy.Engine, error) {
 	if name != "epoll" {
 		return portable.New(cfg)
 	}
+	limits := engine.DefaultLimits()
+	limits.Limits = cfg.Limits
 	return engine.New(engine.Config{
 		Proxy: cfg.Proxy, Addrs: cfg.Addrs, TLSAddrs: cfg.TLSAddrs, Certificate: cfg.Certificate,
-		Limits: engine.DefaultLimits(), Logger: cfg.Logger,
+		ProxyFrom: cfg.ProxyFrom, Limits: limits, Logger: cfg.Logger,
 	})
 }

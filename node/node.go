@@ -123,13 +123,15 @@ func (n *Node) buildProxy() (err error) {
 	if pcfg.AccessLog, err = n.buildAccessLog(); err != nil {
 		return err
 	}
+	pcfg.BodyTimeout = n.cfg.Limits.Body
 	if n.proxy, err = proxy.New(pcfg); err != nil {
 		return err
 	}
 	n.cleanup.push(func() error { n.proxy.Close(); return nil })
 	n.cluster.Handle(drainMethod, n.serveDrain)
 	ecfg := portable.Config{
-		Proxy: n.proxy, Addrs: n.cfg.ProxyAddrs, TLSAddrs: n.cfg.ProxyTLSAddrs, Limits: portable.DefaultLimits(), Logger: n.log,
+		Proxy: n.proxy, Addrs: n.cfg.ProxyAddrs, TLSAddrs: n.cfg.ProxyTLSAddrs, Limits: limitsOf(n.cfg.Limits), Logger: n.log,
+		ProxyFrom: n.cfg.ProxyProtocol,
 	}
 	if ecfg.Certificate, err = certificate(n.cfg); err != nil {
 		return err

@@ -34,6 +34,8 @@ type Config struct {
 	ClusterKeyFile  string
 	Engine          string // auto, portable or epoll
 	TrustedProxies  []netip.Prefix
+	ProxyProtocol   []netip.Prefix // peers that send a PROXY header
+	Limits          Limits
 	DiskReserve     int64         // bytes of the data dir's disk held back for when it is full; 0 = none
 	DrainTimeout    time.Duration // how long SIGTERM waits for requests in flight
 	Insecure        bool
@@ -57,6 +59,7 @@ func Default() Config {
 		APIAddr:      "127.0.0.1:9080",
 		ClusterAddr:  "127.0.0.1:7946",
 		Engine:       "auto",
+		Limits:       defaultLimits(),
 		DiskReserve:  64 << 20,
 		DrainTimeout: 30 * time.Second,
 		AccessLog:    AccessLogOff, AccessLogSample: 1,
@@ -68,7 +71,7 @@ var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62})$`)
 
 // Validate returns the first setting that cannot work, with the fix.
 func (c Config) Validate() error {
-	for _, check := range []func() error{c.checkIdentity, c.checkAddrs, c.checkTLS, c.checkExposure} {
+	for _, check := range []func() error{c.checkIdentity, c.Limits.check, c.checkAddrs, c.checkTLS, c.checkExposure} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -180,6 +180,11 @@ func (l *loop) readClient(c *client) {
 
 // feed takes input between two requests.
 func (l *loop) feed(c *client, b []byte) {
+	if c.awaits {
+		if b = l.proxyHeader(c, b); c.awaits || c.fd < 0 {
+			return
+		}
+	}
 	for len(b) > 0 && (c.state == stIdle || c.state == stHead) && len(c.pend) == 0 {
 		if !c.used && c.tls == nil && b[0] == 'P' {
 			k := min(len(b), len(preface))
@@ -356,7 +361,10 @@ func (l *loop) clientTimeout(c *client) {
 	switch {
 	case c.fd < 0:
 	case c.state != stBusy:
-		if c.state == stHead && c.seen > 0 {
+		switch {
+		case c.awaits:
+			l.total.Count(stats.BadProxyHeader)
+		case c.state == stHead && c.seen > 0:
 			l.total.Count(stats.ClientTimeout)
 		}
 		l.closeClient(c)

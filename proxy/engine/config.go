@@ -11,6 +11,7 @@ import (
 
 	"github.com/lbnode/lbnode/proxy"
 	"github.com/lbnode/lbnode/proxy/portable"
+	"github.com/lbnode/lbnode/proxy/proxyproto"
 )
 
 // Config is what an Engine needs.
@@ -20,23 +21,24 @@ type Config struct {
 	TLSAddrs []string // TLS listeners
 	// Certificate gives the certificate for a handshake; see portable.Config.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	Limits      Limits
-	Loops       int // 1..1024; 0 = GOMAXPROCS - 1, at least 1
-	Logger      *slog.Logger
+	// ProxyFrom are the peers that send a PROXY header on every connection, before TLS.
+	ProxyFrom proxyproto.Trust
+	Limits    Limits
+	Loops     int // 1..1024; 0 = GOMAXPROCS - 1, at least 1
+	Logger    *slog.Logger
 }
 
 // Limits bounds what clients may do: those of the portable engine, which also hold for connections that are
 // handed to it, and the loops' own.
 type Limits struct {
 	portable.Limits
-	Conns      int           // client connections in all loops; further ones are closed at once. At least 1
 	LingerTime time.Duration // how long the rest of what a client sends is read after its last answer
 	ExpectWait time.Duration // how long a backend has to send 100 before the body is asked for in its name
 }
 
 // DefaultLimits are the limits of the product.
 func DefaultLimits() Limits {
-	return Limits{Limits: portable.DefaultLimits(), Conns: 100_000, LingerTime: time.Second, ExpectWait: time.Second}
+	return Limits{Limits: portable.DefaultLimits(), LingerTime: time.Second, ExpectWait: time.Second}
 }
 
 // Validate names the first field that cannot be used.

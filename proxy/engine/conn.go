@@ -39,6 +39,8 @@ type client struct {
 	used   bool // a request has come
 	queued bool // stands in loop.again
 	seen   int  // bytes of an incomplete head without a line end
+	awaits bool // its PROXY header has not come
+	named  bool // peer is what a PROXY header says
 	peer   netip.Addr
 	e      *exchange
 	drain  int // bytes thrown away

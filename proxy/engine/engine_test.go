@@ -10,11 +10,11 @@ import (
 	"github.com/lbnode/lbnode/proxy/enginetest"
 )
 
-func newTestEngine(t testing.TB, p *proxy.Proxy, addr string) proxy.Engine {
+func newTestEngine(t testing.TB, p *proxy.Proxy, s enginetest.Settings) proxy.Engine {
 	t.Helper()
 	lim := DefaultLimits()
-	lim.HeadTimeout, lim.IdleTimeout = enginetest.HeadTimeout, enginetest.IdleTimeout
-	e, err := New(Config{Proxy: p, Addrs: []string{addr}, Limits: lim, Loops: 2, Logger: slog.New(slog.DiscardHandler)})
+	lim.HeadTimeout, lim.IdleTimeout, lim.StallTimeout, lim.Conns = s.Head, s.Idle, s.Stall, s.Conns
+	e, err := New(Config{Proxy: p, Addrs: []string{s.Addr}, TLSAddrs: s.TLSAddrs, Certificate: s.Certificate, ProxyFrom: s.ProxyFrom, Limits: lim, Loops: 2, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,13 +4,19 @@ package engine
 
 import (
 	"net"
+	"net/netip"
 	"os"
+
+	"github.com/lbnode/lbnode/proxy/proxyproto"
 )
 
 // handOver gives a connection to the portable engine, with what has been read from it. Nothing is pending on
 // it: requests are only looked at once the answers before them are out.
 func (l *loop) handOver(c *client, ahead []byte) {
-	fd, t := c.fd, c.tls
+	fd, t, peer := c.fd, c.tls, netip.Addr{}
+	if c.named {
+		peer = c.peer
+	}
 	ahead = append([]byte(nil), ahead...) // the loop's buffer goes on being used
 	epollDel(l.ep, fd)
 	l.freeSlot(c.idx)
@@ -18,16 +24,20 @@ func (l *loop) handOver(c *client, ahead []byte) {
 	l.release(&c.sock)
 	c.fd = -1
 	l.forget(c)
-	l.e.wg.Go(func() { l.e.adopted(fd, t, ahead) })
+	l.e.wg.Go(func() { l.e.adopted(fd, t, peer, ahead) })
 }
 
-func (e *Engine) adopted(fd int32, t *tlsConn, ahead []byte) {
+// adopted goes on with a connection; client is what a PROXY header said, invalid if there was none.
+func (e *Engine) adopted(fd int32, t *tlsConn, client netip.Addr, ahead []byte) {
 	f := os.NewFile(uintptr(fd), "client")
 	raw, err := net.FileConn(f)
 	f.Close() // FileConn has duplicated it
 	if err != nil {
 		e.cfg.Logger.Error("hand connection over", "error", err)
 		return
+	}
+	if client.IsValid() {
+		raw = proxyproto.Known(raw, client)
 	}
 	if t == nil {
 		e.portable.ServeConn(raw, ahead)

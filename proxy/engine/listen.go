@@ -11,6 +11,9 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/lbnode/lbnode/proxy/proxyproto"
+	"github.com/lbnode/lbnode/stats"
 )
 
 type netipAddr = netip.Addr
@@ -131,8 +134,7 @@ func (l *loop) accept(ln *listener) {
 			l.arm(&ln.retry, acceptRetry)
 			return
 		}
-		if l.e.conns.Add(1) > int64(l.lim.Conns) {
-			l.e.conns.Add(-1)
+		if !l.e.admit() {
 			closeFD(fd)
 			continue
 		}
@@ -148,7 +150,38 @@ func (l *loop) accept(ln *listener) {
 		case syscall.AF_INET6:
 			c.peer = netip.AddrFrom16((*syscall.RawSockaddrInet6)(unsafe.Pointer(&sa)).Addr).Unmap()
 		}
+		c.awaits = len(l.e.cfg.ProxyFrom) > 0 && l.e.cfg.ProxyFrom.Contains(c.peer)
 	}
+}
+
+// admit counts a new connection; false: it is one too many. Those that were handed over count as well.
+func (e *Engine) admit() bool {
+	if e.conns.Add(1)+int64(e.portable.Open()) <= int64(e.cfg.Limits.Conns) {
+		return true
+	}
+	e.conns.Add(-1)
+	e.cfg.Proxy.Stats().Total().Count(stats.ConnRefused)
+	return false
+}
+
+// proxyHeader takes the PROXY header of a connection off its input and gives what is behind it; nil: there is
+// nothing yet, or the connection is closed.
+func (l *loop) proxyHeader(c *client, b []byte) []byte {
+	h, n, err := proxyproto.Parse(b)
+	switch {
+	case err == proxyproto.ErrMore:
+		l.setInput(&c.sock, b)
+		return nil
+	case err != nil:
+		l.total.Count(stats.BadProxyHeader)
+		l.closeClient(c)
+		return nil
+	}
+	c.awaits = false
+	if h.Source.IsValid() {
+		c.peer, c.named = h.Source.Addr(), true
+	}
+	return b[n:]
 }
 
 // closeListeners takes what has been accepted by the kernel and closes the sockets.

@@ -9,6 +9,9 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/lbnode/lbnode/proxy/proxyproto"
+	"github.com/lbnode/lbnode/stats"
 )
 
 // tlsConn runs crypto/tls in a loop. The handshake is done on a goroutine over the net package; then the
@@ -154,8 +157,7 @@ func (e *Engine) acceptTLS(ln net.Listener) {
 			}
 			continue
 		}
-		if e.conns.Add(1) > int64(e.cfg.Limits.Conns) {
-			e.conns.Add(-1)
+		if !e.admit() {
 			raw.Close()
 			continue
 		}
@@ -165,9 +167,15 @@ func (e *Engine) acceptTLS(ln net.Listener) {
 }
 
 func (e *Engine) handshake(raw net.Conn, cfg *tls.Config, l *loop) {
+	behind, err := e.behindProxy(raw)
+	if err != nil {
+		e.conns.Add(-1)
+		raw.Close()
+		return
+	}
 	ctx, cancel := context.WithTimeout(e.ctx, e.cfg.Limits.HandshakeTimeout)
 	defer cancel()
-	mem := &memConn{Conn: e.portable.Guard(raw)}
+	mem := &memConn{Conn: e.portable.Guard(behind)}
 	conn := tls.Server(mem, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		e.cfg.Logger.Debug("TLS handshake failed", "client", raw.RemoteAddr().String(), "error", err)
@@ -181,7 +189,7 @@ func (e *Engine) handshake(raw net.Conn, cfg *tls.Config, l *loop) {
 		return
 	}
 	fd, err := dup(raw)
-	peer := peerOf(raw.RemoteAddr())
+	peer, named := peerOf(behind.RemoteAddr()), behind != raw
 	mem.Close()
 	if err != nil {
 		e.cfg.Logger.Error("duplicate descriptor", "error", err)
@@ -189,14 +197,27 @@ func (e *Engine) handshake(raw net.Conn, cfg *tls.Config, l *loop) {
 		return
 	}
 	mem.Conn, mem.on = nil, true
-	if !l.post(func() { l.adopt(fd, peer, &tlsConn{conn: conn, mem: mem}) }) {
+	if !l.post(func() { l.adopt(fd, peer, named, &tlsConn{conn: conn, mem: mem}) }) {
 		closeFD(fd)
 		e.conns.Add(-1)
 	}
 }
 
-// adopt takes a connection whose handshake is done.
-func (l *loop) adopt(fd int32, peer netipAddr, t *tlsConn) {
+// behindProxy reads the PROXY header of a peer that sends one.
+func (e *Engine) behindProxy(raw net.Conn) (net.Conn, error) {
+	if !e.cfg.ProxyFrom.ContainsAddr(raw.RemoteAddr()) {
+		return raw, nil
+	}
+	c, err := proxyproto.Accept(e.ctx, raw, e.cfg.Limits.HeadTimeout)
+	if err != nil {
+		e.cfg.Proxy.Stats().Total().Count(stats.BadProxyHeader)
+		return nil, err
+	}
+	return c, nil
+}
+
+// adopt takes a connection whose handshake is done; named says that peer is what a PROXY header says.
+func (l *loop) adopt(fd int32, peer netipAddr, named bool, t *tlsConn) {
 	if l.stage != stageServe {
 		closeFD(fd)
 		l.e.conns.Add(-1)
@@ -208,6 +229,6 @@ func (l *loop) adopt(fd int32, peer netipAddr, t *tlsConn) {
 		l.e.conns.Add(-1)
 		return
 	}
-	c.peer, c.tls, c.readable = peer, t, true
+	c.peer, c.named, c.tls, c.readable = peer, named, t, true
 	l.readClient(c) // the handshake may have read the first request already
 }

@@ -10,11 +10,11 @@ import (
 
 func TestPortable_behaves(t *testing.T) {
 	t.Parallel()
-	Run(t, func(t testing.TB, p *proxy.Proxy, addr string) proxy.Engine {
+	Run(t, func(t testing.TB, p *proxy.Proxy, s Settings) proxy.Engine {
 		t.Helper()
 		lim := portable.DefaultLimits()
-		lim.HeadTimeout, lim.IdleTimeout = HeadTimeout, IdleTimeout
-		e, err := portable.New(portable.Config{Proxy: p, Addrs: []string{addr}, Limits: lim, Logger: slog.New(slog.DiscardHandler)})
+		lim.HeadTimeout, lim.IdleTimeout, lim.StallTimeout, lim.Conns = s.Head, s.Idle, s.Stall, s.Conns
+		e, err := portable.New(portable.Config{Proxy: p, Addrs: []string{s.Addr}, TLSAddrs: s.TLSAddrs, Certificate: s.Certificate, ProxyFrom: s.ProxyFrom, Limits: lim, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

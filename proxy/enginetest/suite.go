@@ -67,6 +67,9 @@ func Run(t *testing.T, mk New, deviations map[string]string) {
 		{"split", testSplit},
 		{"mirror", testMirror},
 		{"rate_limit", testRateLimit},
+		{"proxy_protocol", testProxyProtocol},
+		{"proxy_protocol_tls", testProxyProtocolTLS},
+		{"proxy_protocol_refused", testProxyProtocolRefused},
 		{"corpus", testCorpus},
 		{"http2", testHTTP2},
 		{"access_log", testAccessLog},
@@ -465,7 +468,7 @@ func testSlowHead(t *testing.T, mk New) {
 	if got, _ := c.rest(); got != "" && !strings.HasPrefix(got, "HTTP/1.1 408 ") {
 		t.Errorf("a slow head got %q", got)
 	}
-	if d := time.Since(start); d < HeadTimeout/2 {
+	if d := time.Since(start); d < headTimeout/2 {
 		t.Errorf("closed after %s", d)
 	}
 }
@@ -481,7 +484,7 @@ func testIdle(t *testing.T, mk New) {
 	c.send(get).want(200, "hello")
 	start := time.Now()
 	c.wantEnd()
-	if d := time.Since(start); d < IdleTimeout/2 {
+	if d := time.Since(start); d < idleTimeout/2 {
 		t.Errorf("an idle connection was closed after %s", d)
 	}
 }

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/lbnode/lbnode/proxy"
 	"github.com/lbnode/lbnode/proxy/internal/viewtest"
+	"github.com/lbnode/lbnode/proxy/proxyproto"
 	"github.com/lbnode/lbnode/state"
 	"github.com/lbnode/lbnode/stats"
 )
@@ -22,14 +24,32 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-// New makes an engine with one plain listener on addr. Short timeouts are those of [Limits].
-type New func(t testing.TB, p *proxy.Proxy, addr string) proxy.Engine
+// New makes an engine with one plain listener.
+type New func(t testing.TB, p *proxy.Proxy, s Settings) proxy.Engine
 
-// Timeouts that New must set.
+// Settings are what New must set.
+type Settings struct {
+	Addr      string
+	ProxyFrom proxyproto.Trust
+	Head      time.Duration // HeadTimeout
+	Idle      time.Duration // IdleTimeout
+	Stall     time.Duration // StallTimeout
+	Conns     int
+	change    func(*proxy.Config) // nil = nothing
+
+	TLSAddrs    []string
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+}
+
+// The timeouts of most tests.
 const (
-	HeadTimeout = 1500 * time.Millisecond
-	IdleTimeout = 600 * time.Millisecond
+	headTimeout = 1500 * time.Millisecond
+	idleTimeout = 600 * time.Millisecond
 )
+
+func defaultSettings() Settings {
+	return Settings{Addr: "127.0.0.1:0", Head: headTimeout, Idle: idleTimeout, Stall: time.Minute, Conns: 100_000}
+}
 
 // world is an engine with backends.
 type world struct {
@@ -43,11 +63,19 @@ type world struct {
 // newWorld starts an engine before the backends. route is the rest of the route's document, beginning with a comma.
 func newWorld(t testing.TB, mk New, route string, backends ...string) *world {
 	t.Helper()
-	return newConfigured(t, mk, func(*proxy.Config) {}, route, backends...)
+	return newWorldWith(t, mk, defaultSettings(), route, backends...)
 }
 
-// newConfigured is newWorld with settings of its own.
-func newConfigured(t testing.TB, mk New, set func(*proxy.Config), route string, backends ...string) *world {
+// newConfigured is newWorld with settings of the proxy.
+func newConfigured(t testing.TB, mk New, change func(*proxy.Config), route string, backends ...string) *world {
+	t.Helper()
+	set := defaultSettings()
+	set.change = change
+	return newWorldWith(t, mk, set, route, backends...)
+}
+
+// newWorldWith is newWorld with other settings of the engine.
+func newWorldWith(t testing.TB, mk New, set Settings, route string, backends ...string) *world {
 	t.Helper()
 	cfg := proxy.DefaultConfig()
 	cfg.NodeID, cfg.Logger, cfg.BodyTimeout = "node-1", slog.New(slog.DiscardHandler), 2*time.Second
@@ -56,7 +84,9 @@ func newConfigured(t testing.TB, mk New, set func(*proxy.Config), route string, 
 		t.Fatal(err)
 	}
 	cfg.Stats = reg
-	set(&cfg)
+	if set.change != nil {
+		set.change(&cfg)
+	}
 	p, err := proxy.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +100,7 @@ func newConfigured(t testing.TB, mk New, set func(*proxy.Config), route string, 
 	if err := p.Update(w.views.View()); err != nil {
 		t.Fatal(err)
 	}
-	w.e = mk(t, p, "127.0.0.1:0")
+	w.e = mk(t, p, set)
 	if err := w.e.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lbnode/lbnode/proxy"
 	"github.com/lbnode/lbnode/proxy/http1"
+	"github.com/lbnode/lbnode/proxy/proxyproto"
 )
 
 // Config is what an Engine needs.
@@ -19,8 +20,10 @@ type Config struct {
 	// Certificate gives the certificate for a handshake. It may be called by any number of goroutines, and
 	// each new connection gets what it returns then. Needed if there are TLSAddrs.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	Limits      Limits
-	Logger      *slog.Logger
+	// ProxyFrom are the peers that send a PROXY header on every connection, before TLS.
+	ProxyFrom proxyproto.Trust
+	Limits    Limits
+	Logger    *slog.Logger
 }
 
 // Limits bounds what clients may do. All durations must be greater than 0.
@@ -30,6 +33,7 @@ type Limits struct {
 	HeadTimeout      time.Duration // for a whole request head
 	IdleTimeout      time.Duration // between requests
 	StallTimeout     time.Duration // for a client that does not take what it asked for
+	Conns            int           // client connections; further ones are closed at once. At least 1
 	Streams          int           // concurrent requests on one HTTP/2 connection, 1..10000
 	// QuietTime is how long Shutdown leaves idle connections open, so that a request that is on its way
 	// still gets an answer. Longer than a round trip.
@@ -40,7 +44,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Head: http1.DefaultLimits(), HandshakeTimeout: 10 * time.Second, HeadTimeout: 10 * time.Second,
-		IdleTimeout: 75 * time.Second, StallTimeout: time.Minute, Streams: 100, QuietTime: 300 * time.Millisecond,
+		IdleTimeout: 75 * time.Second, StallTimeout: time.Minute, Conns: 100_000, Streams: 100, QuietTime: 300 * time.Millisecond,
 	}
 }
 
@@ -68,6 +72,9 @@ func (c Config) Validate() error {
 		if d.v <= 0 {
 			return fmt.Errorf("portable: config: Limits.%s must be greater than 0, got %s", d.name, d.v)
 		}
+	}
+	if l.Conns < 1 {
+		return fmt.Errorf("portable: config: Limits.Conns must be at least 1, got %d", l.Conns)
 	}
 	if l.Streams < 1 || l.Streams > 10_000 {
 		return fmt.Errorf("portable: config: Limits.Streams must be between 1 and 10000, got %d", l.Streams)

@@ -23,11 +23,26 @@ type countedConn struct {
 	armed  atomic.Int64 // when the deadline was last set, in nanoseconds since start; 0 = not
 	start  time.Time
 	closed atomic.Bool
+	open   *atomic.Int64 // connections of the engine
 }
 
-func newCountedConn(c net.Conn, h *stats.Handle, stall time.Duration) *countedConn {
-	h.ConnOpened()
-	return &countedConn{Conn: c, stats: h, stall: stall, start: time.Now()}
+func (e *Engine) newCountedConn(c net.Conn) *countedConn {
+	e.total.ConnOpened()
+	e.conns.Add(1)
+	return &countedConn{Conn: c, stats: e.total, stall: e.cfg.Limits.StallTimeout, start: time.Now(), open: &e.conns}
+}
+
+// Open is the number of client connections.
+func (e *Engine) Open() int { return int(e.conns.Load()) }
+
+// full closes a connection that is one too many.
+func (e *Engine) full(c net.Conn) bool {
+	if e.Open() < e.cfg.Limits.Conns {
+		return false
+	}
+	e.total.Count(stats.ConnRefused)
+	c.Close()
+	return true
 }
 
 func (c *countedConn) Write(p []byte) (int, error) {
@@ -56,6 +71,7 @@ func (c *countedConn) SetDeadline(t time.Time) error {
 func (c *countedConn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.stats.ConnClosed()
+		c.open.Add(-1)
 	}
 	return c.Conn.Close()
 }

@@ -42,6 +42,7 @@ type Engine struct {
 	draining atomic.Bool
 	hurry    atomic.Bool    // connections are cut off
 	handed   *handed        // connections that another engine accepted
+	conns    atomic.Int64   // client connections
 	active   atomic.Int64   // requests and tunnels
 	wake     chan struct{}  // cap 1; written when active falls to 0 while draining
 	serving  sync.WaitGroup // the Serve loops
@@ -121,9 +122,12 @@ func (e *Engine) Start() error {
 	e.started = true
 	for i, l := range plain {
 		plain[i] = &plainListener{l, e}
+		if len(e.cfg.ProxyFrom) > 0 {
+			plain[i] = newReadyListener(l, e, nil) // net/http wants to know the client before it reads
+		}
 	}
 	for i, l := range secure {
-		secure[i] = newTLSListener(l, e)
+		secure[i] = newReadyListener(l, e, e.tlsConfig())
 	}
 	e.plain, e.secure = plain, secure
 	for _, l := range append(append(plain[:len(plain):len(plain)], secure...), e.handed) {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/lbnode/lbnode/proxy/http1"
+	"github.com/lbnode/lbnode/proxy/proxyproto"
+	"github.com/lbnode/lbnode/stats"
 )
 
 // maxBackoff is the longest pause after a failed accept, e.g. when the process is out of descriptors.
@@ -21,11 +23,15 @@ type plainListener struct {
 }
 
 func (l *plainListener) Accept() (net.Conn, error) {
-	raw, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if !l.e.full(raw) {
+			return l.e.strict(l.e.newCountedConn(raw))
+		}
 	}
-	return l.e.strict(newCountedConn(raw, l.e.total, l.e.cfg.Limits.StallTimeout))
 }
 
 func (e *Engine) strict(c net.Conn) (net.Conn, error) {
@@ -37,38 +43,44 @@ func (e *Engine) strict(c net.Conn) (net.Conn, error) {
 	return &strictConn{Conn: c, reader: r, hurry: &e.hurry}, nil
 }
 
-// tlsListener does handshakes before it hands connections over, each on a goroutine of its own, because
-// what net/http may see depends on the protocol that ALPN gave.
-type tlsListener struct {
+// readyListener reads PROXY headers and does handshakes before it hands connections over, each on a goroutine of
+// its own, because what net/http may see depends on the protocol that ALPN gave.
+type readyListener struct {
 	net.Listener
 	e     *Engine
-	cfg   *tls.Config
+	cfg   *tls.Config // nil = clear text
 	ready chan net.Conn
 	ctx   context.Context // ends with Close
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
 }
 
-func newTLSListener(l net.Listener, e *Engine) *tlsListener {
-	t := &tlsListener{Listener: l, e: e, ready: make(chan net.Conn), cfg: &tls.Config{
+func (e *Engine) tlsConfig() *tls.Config {
+	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2", "http/1.1"},
 		GetCertificate: e.cfg.Certificate,
-	}}
+	}
+}
+
+func newReadyListener(l net.Listener, e *Engine, cfg *tls.Config) *readyListener {
+	t := &readyListener{Listener: l, e: e, ready: make(chan net.Conn), cfg: cfg}
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	t.wg.Go(t.accept)
 	return t
 }
 
-func (t *tlsListener) accept() {
+func (t *readyListener) accept() {
 	pause := time.Duration(0)
 	for {
 		raw, err := t.Listener.Accept()
 		switch {
 		case err == nil:
 			pause = 0
-			c := newCountedConn(raw, t.e.total, t.e.cfg.Limits.StallTimeout)
-			t.wg.Go(func() { t.handshake(c) })
+			if !t.e.full(raw) {
+				c := t.e.newCountedConn(raw)
+				t.wg.Go(func() { t.prepare(c) })
+			}
 		case errors.Is(err, net.ErrClosed) || t.ctx.Err() != nil:
 			return
 		default:
@@ -83,7 +95,37 @@ func (t *tlsListener) accept() {
 	}
 }
 
-func (t *tlsListener) handshake(raw *countedConn) {
+// prepare makes a connection ready, or closes it.
+func (t *readyListener) prepare(raw *countedConn) {
+	c, err := t.e.behindProxy(t.ctx, raw)
+	if err == nil && t.cfg == nil {
+		c, err = t.e.strict(c)
+	}
+	switch {
+	case err != nil:
+		raw.Close()
+	case t.cfg == nil:
+		t.give(c)
+	default:
+		t.handshake(c)
+	}
+}
+
+// behindProxy reads the PROXY header of a peer that sends one.
+func (e *Engine) behindProxy(ctx context.Context, c net.Conn) (net.Conn, error) {
+	if !e.cfg.ProxyFrom.ContainsAddr(c.RemoteAddr()) {
+		return c, nil
+	}
+	out, err := proxyproto.Accept(ctx, c, e.cfg.Limits.HeadTimeout)
+	if err != nil {
+		e.total.Count(stats.BadProxyHeader)
+		e.cfg.Logger.Debug("connection closed", "peer", c.RemoteAddr().String(), "error", err)
+		return nil, err
+	}
+	return out, nil
+}
+
+func (t *readyListener) handshake(raw net.Conn) {
 	c := tls.Server(raw, t.cfg)
 	ctx, cancel := context.WithTimeout(t.ctx, t.e.cfg.Limits.HandshakeTimeout)
 	defer cancel()
@@ -101,15 +143,20 @@ func (t *tlsListener) handshake(raw *countedConn) {
 		}
 		out = &strictTLSConn{strictConn{Conn: c, reader: r, hurry: &t.e.hurry}, c}
 	}
+	t.give(out)
+}
+
+// give hands a connection over.
+func (t *readyListener) give(c net.Conn) {
 	select {
-	case t.ready <- out:
+	case t.ready <- c:
 	case <-t.ctx.Done():
 		c.Close()
 	}
 }
 
-// Accept returns connections whose handshake is done.
-func (t *tlsListener) Accept() (net.Conn, error) {
+// Accept returns connections that are ready.
+func (t *readyListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-t.ready:
 		return c, nil
@@ -119,7 +166,7 @@ func (t *tlsListener) Accept() (net.Conn, error) {
 }
 
 // Close stops accepting, breaks off handshakes and waits for them.
-func (t *tlsListener) Close() error {
+func (t *readyListener) Close() error {
 	err := t.Listener.Close()
 	t.stop()
 	t.wg.Wait()

@@ -41,7 +41,7 @@ func (h *handed) Addr() net.Addr { return &net.TCPAddr{} }
 // Guard wraps a client connection that is going to carry TLS, as ServeConn wraps all others: counted while it
 // is open, and with the write deadline of Limits.StallTimeout.
 func (e *Engine) Guard(c net.Conn) net.Conn {
-	return newCountedConn(c, e.total, e.cfg.Limits.StallTimeout)
+	return e.newCountedConn(c)
 }
 
 // ServeConn serves a connection that something else accepted, from which the bytes ahead have been read. A

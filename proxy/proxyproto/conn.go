@@ -1,6 +1,7 @@
 package proxyproto
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -30,12 +31,14 @@ type Conn struct {
 	remote net.Addr
 }
 
-// Accept reads the header of a connection within timeout. On error the connection is left to the caller, who
-// must close it.
-func Accept(c net.Conn, timeout time.Duration) (*Conn, error) {
+// Accept reads the header of a connection within timeout, or until ctx ends. On error the connection is left to
+// the caller, who must close it.
+func Accept(ctx context.Context, c net.Conn, timeout time.Duration) (*Conn, error) {
 	if err := c.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, fmt.Errorf("set deadline for the PROXY header: %w", err)
 	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
 	buf := make([]byte, 0, 256)
 	for {
 		if len(buf) == cap(buf) {

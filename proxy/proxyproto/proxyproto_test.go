@@ -138,7 +138,7 @@ func TestAccept(t *testing.T) {
 			_, _ = io.WriteString(client, "hello")
 			client.Close()
 		}()
-		c, err := Accept(server, time.Minute)
+		c, err := Accept(t.Context(), server, time.Minute)
 		want := tc.err
 		if want == ErrMore { // what follows decides; never a header
 			want = err
@@ -163,7 +163,7 @@ func TestAccept_silentPeer(t *testing.T) {
 	client, server := net.Pipe()
 	defer client.Close()
 	defer server.Close()
-	if _, err := Accept(server, time.Millisecond); err == nil {
+	if _, err := Accept(t.Context(), server, time.Millisecond); err == nil {
 		t.Error("a silent peer was accepted")
 	}
 }
