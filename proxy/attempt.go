@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -48,6 +49,7 @@ type attempt struct {
 	late   atomic.Bool // a connection came after the connect timeout
 	dial   *time.Timer // nil = no timeout
 	cut    upstream.Running
+	idle   *idleTimer // nil = no timeout
 
 	mu      sync.Mutex  // guards the rest, which interim responses and the timers' start use
 	first   *time.Timer // nil = no timeout
@@ -64,6 +66,8 @@ func (s *serving) attempt(a upstream.Attempt) (k upstream.Kind, done bool) {
 	if d := s.x.Target.Connect; d > 0 {
 		t.dial = time.AfterFunc(d, func() { t.expire(connecting, errConnectTimeout) })
 	}
+	t.idle = newIdleTimer(s.x.Target.Idle, cancel)
+	s.body.idle.Store(t.idle)
 	resp, err := a.Endpoint.Transport.RoundTrip(s.outgoing(t.trace(ctx), a))
 	t.settle()
 	o := upstream.Outcome{FirstByte: a.Elapsed()}
@@ -71,8 +75,10 @@ func (s *serving) attempt(a upstream.Attempt) (k upstream.Kind, done bool) {
 	case err != nil:
 		o.FirstByte = 0
 		o.Kind, o.Err = t.classify(ctx, err), err
+		s.partial = errors.Is(err, io.ErrUnexpectedEOF) // a part of an answer has come
 	case resp.StatusCode == http.StatusSwitchingProtocols:
-		if o.Err = s.upgrade(ctx, resp); o.Err == nil {
+		t.idle.stop()
+		if o.Err = s.upgrade(ctx, cancel, a.Upstream, resp); o.Err == nil {
 			o.Status, o.Duration, done = s.status, -1, true
 			break
 		}
@@ -81,10 +87,15 @@ func (s *serving) attempt(a upstream.Attempt) (k upstream.Kind, done bool) {
 	case resp.StatusCode < 200 || resp.StatusCode > 599 || resp.ProtoMajor > 2:
 		o.Kind, o.Err = upstream.BadResponse, errBadStatus
 		resp.Body.Close()
+	case s.x.RetryStatus(resp.StatusCode, s.body.replayable()):
+		o.Status = resp.StatusCode
+		resp.Body.Close()
 	default:
 		o.Status, done = resp.StatusCode, true
+		s.setCookie(a.Upstream, resp)
 		o.Kind, o.Err = s.respond(ctx, t, resp)
 	}
+	t.idle.stop()
 	a.Upstream.Untrack(&t.cut)
 	cancel(errEnded)
 	o.BytesIn, o.BytesOut = s.body.read.Load(), s.bytesOut
@@ -106,6 +117,10 @@ func (s *serving) attempt(a upstream.Attempt) (k upstream.Kind, done bool) {
 func (s *serving) outgoing(ctx context.Context, a upstream.Attempt) *http.Request {
 	out := s.outgoingTo(a)
 	s.body.attach(out)
+	if a.Endpoint.Proxy != "" {
+		src, dst := s.addrs()
+		ctx = upstream.WithClient(ctx, src, dst)
+	}
 	return out.WithContext(ctx)
 }
 
@@ -217,6 +232,8 @@ func (t *attempt) classify(ctx context.Context, err error) upstream.Kind {
 		return upstream.TotalTimeout
 	case upstream.ErrDrained:
 		return upstream.DrainClosed
+	case errIdleTimeout:
+		return upstream.IdleTimeout
 	default:
 		return upstream.ClientGone
 	}

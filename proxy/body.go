@@ -34,6 +34,8 @@ type requestBody struct {
 	begun atomic.Bool
 	eof   atomic.Bool
 	err   atomic.Pointer[error] // what reading from the client failed with
+	keep  *replay               // nil = the body goes to one backend at most
+	idle  atomic.Pointer[idleTimer]
 
 	from http.Header // where the client's trailers turn up
 	to   http.Header // where the backend's request wants them, filled before EOF is returned
@@ -66,8 +68,10 @@ func newRequestBody(r *http.Request, ctl *http.ResponseController, timeout time.
 	return b
 }
 
-// touched says that bytes of the body are gone, so that no other backend could get all of it.
-func (b *requestBody) touched() bool { return b.begun.Load() }
+// replayable says that another backend could get all of the body.
+func (b *requestBody) replayable() bool {
+	return !b.begun.Load() || b.keep != nil && b.failure() == nil && b.keep.intact()
+}
 
 // mustClose says that an answer that begins now has to announce the end of an HTTP/1.1 connection: if the body
 // is not complete it may never be, and net/http in full duplex would take what comes later for a request.
@@ -143,6 +147,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.src.Read(p)
 	b.read.Add(uint64(n))
 	b.shadow.take(p[:n], err == io.EOF)
+	if n > 0 {
+		b.idle.Load().touch()
+	}
 	switch {
 	case err == io.EOF:
 		for name, values := range b.from {
@@ -161,6 +168,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 // attemptBody is the body as one attempt sees it: closing it ends that attempt's reading and nothing else.
 type attemptBody struct {
 	b      *requestBody
+	at     int // with requestBody.keep: bytes that this attempt has had
 	closed atomic.Bool
 }
 
@@ -168,7 +176,12 @@ func (a *attemptBody) Read(p []byte) (int, error) {
 	if a.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	return a.b.Read(p)
+	if a.b.keep == nil {
+		return a.b.Read(p)
+	}
+	n, err := a.b.keep.from(a.b, a.at, p)
+	a.at += n
+	return n, err
 }
 
 func (a *attemptBody) Close() error {

@@ -20,6 +20,7 @@ type Exchange struct {
 	left   int // retries
 	tried  upstream.Tried
 	shaped *shaped // what the route's shape makes of it; nil = nothing
+	protection
 }
 
 // Route matches a request and counts it as in flight on its route. Exactly one Finish must follow unless
@@ -43,29 +44,9 @@ func (p *Proxy) Route(x *Exchange, r *route.Request) *Refusal {
 		return refuseFenced
 	}
 	x.Match, x.key, x.left = m, m.Target.Key(r), m.Target.Retries
+	x.recall(r)
 	m.Target.Stats.Begin()
 	return nil
-}
-
-// Next begins an attempt on a backend that the request has not been to; refuseNoBackend if there is none.
-func (x *Exchange) Next() (upstream.Attempt, *Refusal) {
-	for range lostRaces {
-		u, mode := x.Group.Pick(x.key, &x.tried)
-		if u == nil {
-			break
-		}
-		a, ok := u.Begin(mode)
-		if !ok {
-			continue // taken out between the pick and now: pick again
-		}
-		x.tried.Add(u)
-		if a.Endpoint == nil {
-			a.End(upstream.Outcome{Kind: upstream.ConnectFailed, Err: errNoEndpoint})
-			continue
-		}
-		return a, nil
-	}
-	return upstream.Attempt{}, refuseNoBackend
 }
 
 var errNoEndpoint = errors.New("the backend's address cannot be used")
@@ -73,19 +54,14 @@ var errNoEndpoint = errors.New("the backend's address cannot be used")
 // Attempts is the number of backends that the request has been to.
 func (x *Exchange) Attempts() int { return x.tried.Len() }
 
-// Retry says whether another backend is to be tried after an attempt ended like this, and takes one off
-// the retries that are left. replayable says that no byte of the request's body has been consumed.
-func (x *Exchange) Retry(k upstream.Kind, replayable bool) bool {
-	if x.left <= 0 || !replayable || !k.NothingSent() {
-		return false
-	}
-	x.left--
-	x.Target.Count(stats.Retry)
-	return true
-}
-
 // Finish counts the request on its route.
-func (x *Exchange) Finish(o stats.Outcome) { x.Target.Stats.Record(o) }
+func (x *Exchange) Finish(o stats.Outcome) {
+	x.Leave()
+	if x.next.Upstream != nil {
+		x.next.Abandon()
+	}
+	x.Target.Stats.Record(o)
+}
 
 // outcome is what is counted of a request in the end.
 func outcome(status int, k stats.Kind, d time.Duration, in, out uint64) stats.Outcome {

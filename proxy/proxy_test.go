@@ -177,7 +177,7 @@ func TestExchange(t *testing.T) {
 		}
 		seen := map[string]bool{}
 		for {
-			a, f := x.Next()
+			a, f := x.Next(nil)
 			if f != nil {
 				t.Fatalf("Next = %+v", f)
 			}
@@ -208,7 +208,7 @@ func TestExchange_allocs(t *testing.T) {
 		if p.Route(x, req) != nil {
 			t.Fatal("refused")
 		}
-		a, f := x.Next()
+		a, f := x.Next(nil)
 		if f != nil {
 			t.Fatal("no backend")
 		}

@@ -48,6 +48,7 @@ var (
 		upstream.ConnectTimeout:   refusal(504, "connect_timeout", "no connection to the backend in time", stats.ConnectTimeout, false),
 		upstream.FirstByteTimeout: refusal(504, "first_byte_timeout", "the backend did not begin its answer in time", stats.Timeout, false),
 		upstream.TotalTimeout:     refusal(504, "total_timeout", "the request took longer than its route allows", stats.Timeout, false),
+		upstream.IdleTimeout:      refusal(504, "idle_timeout", "no byte came or went for longer than the route allows", stats.Timeout, false),
 		upstream.Reset:            refusal(502, "backend_reset", "the backend closed the connection before it answered", stats.BackendReset, false),
 		upstream.BadResponse:      refusal(502, "bad_response", "the backend's answer is no valid HTTP", stats.BadResponse, false),
 		upstream.BadRequest:       refuseBody,

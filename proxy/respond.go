@@ -60,6 +60,7 @@ func (s *serving) copyBody(ctx context.Context, t *attempt, body io.Reader, flus
 	for {
 		n, err := body.Read(*buf)
 		if n > 0 {
+			t.idle.touch()
 			m, werr := s.w.Write((*buf)[:n])
 			s.bytesOut += uint64(m)
 			if werr != nil {
@@ -88,6 +89,8 @@ func (t *attempt) broken(ctx context.Context) upstream.Kind {
 		return upstream.Reset
 	case errTotalTimeout:
 		return upstream.TotalTimeout
+	case errIdleTimeout:
+		return upstream.IdleTimeout
 	case upstream.ErrDrained:
 		return upstream.DrainClosed
 	}

@@ -40,6 +40,8 @@ type serving struct {
 	last     spent
 	bytesOut uint64
 	tunnel   bool
+	partial  bool // the last attempt ended within an answer
+	handed   chan handed
 }
 
 // ServeHTTP forwards a request to a backend, or answers it with a refusal.
@@ -175,13 +177,17 @@ func (s *serving) forward() {
 	s.prepare()
 	var last upstream.Kind
 	for {
-		a, f := s.x.Next()
+		a, f := s.next()
+		if f == refuseGone {
+			s.answer(upstream.ClientGone)
+			return
+		}
 		if f != nil && s.x.Attempts() == 0 {
 			s.refuse(f)
 			return
 		}
 		if f != nil {
-			s.refuse(RefusalOf(last)) // nobody else is left
+			s.refuse(RefusalOf(last)) // nobody else is left, or has room
 			return
 		}
 		s.backend = a.Upstream.ID()
@@ -189,7 +195,7 @@ func (s *serving) forward() {
 		if done {
 			return
 		}
-		if !s.x.Retry(k, !s.body.touched()) {
+		if k != upstream.OK && !s.x.Retry(k, !s.partial && s.body.replayable()) {
 			s.answer(k)
 			return
 		}
@@ -219,7 +225,11 @@ func (s *serving) prepare() {
 	if s.socket != "" {
 		s.header["Connection"], s.header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	}
+	s.x.stripCookie(s.header)
 	s.body = newRequestBody(s.r, http.NewResponseController(s.w), s.p.cfg.BodyTimeout)
+	if s.body.src != nil && s.x.Keeps() {
+		s.body.keep = &replay{}
+	}
 	s.ctx = s.r.Context()
 	if d := s.x.Target.Total; d > 0 {
 		s.ctx, s.total = newTotalTimer(s.ctx, d)

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lbnode/lbnode/proxy/upstream"
 	"github.com/lbnode/lbnode/stats"
 )
 
@@ -42,7 +43,7 @@ func acceptsWebSocket(h http.Header, key string) bool {
 
 // upgrade turns the exchange into a tunnel until both sides are done. An error means that the backend's
 // answer is not what was asked for and that nothing was sent to the client.
-func (s *serving) upgrade(ctx context.Context, resp *http.Response) error {
+func (s *serving) upgrade(ctx context.Context, cancel context.CancelCauseFunc, u *upstream.Upstream, resp *http.Response) error {
 	backend, ok := resp.Body.(io.ReadWriteCloser)
 	if !ok || !acceptsWebSocket(resp.Header, s.socket) {
 		return errUpgrade
@@ -50,6 +51,7 @@ func (s *serving) upgrade(ctx context.Context, resp *http.Response) error {
 	if s.total != nil {
 		s.total.release() // an upgraded connection may last
 	}
+	s.setCookie(u, resp)
 	conn, rw, err := http.NewResponseController(s.w).Hijack()
 	if err != nil {
 		return fmt.Errorf("take over the client's connection: %w", err)
@@ -70,7 +72,9 @@ func (s *serving) upgrade(ctx context.Context, resp *http.Response) error {
 		s.kind = stats.ClientGone
 		return nil
 	}
-	s.relay(conn, rw.Reader, backend)
+	idle := newIdleTimer(s.x.Target.Upgraded, cancel)
+	defer idle.stop()
+	s.relay(conn, rw.Reader, backend, idle)
 	return nil
 }
 
@@ -93,7 +97,7 @@ func writeSwitching(w *bufio.Writer, h http.Header) error {
 
 // relay copies both ways. The end of one direction is passed on and leaves the other one open; an error
 // ends both.
-func (s *serving) relay(client net.Conn, fromClient *bufio.Reader, backend io.ReadWriteCloser) {
+func (s *serving) relay(client net.Conn, fromClient *bufio.Reader, backend io.ReadWriteCloser, idle *idleTimer) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// What the client sent along with its request is in the reader; after that straight from the connection.
@@ -101,14 +105,14 @@ func (s *serving) relay(client net.Conn, fromClient *bufio.Reader, backend io.Re
 		if n := fromClient.Buffered(); n > 0 {
 			src = io.MultiReader(io.LimitReader(fromClient, int64(n)), client)
 		}
-		n, ok := s.pipe(backend, src)
+		n, ok := s.pipe(backend, watched{src, idle})
 		s.body.read.Add(n)
 		if !ok {
 			client.Close()
 			backend.Close()
 		}
 	})
-	n, ok := s.pipe(client, backend)
+	n, ok := s.pipe(client, watched{backend, idle})
 	s.bytesOut += n
 	if !ok {
 		client.Close()

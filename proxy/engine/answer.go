@@ -37,6 +37,9 @@ func (l *loop) answerHead(e *exchange, b []byte) (int, bool) {
 	case r.Interim():
 		return n, l.interim(e)
 	}
+	if l.instead(e, r.Status) {
+		return 0, false
+	}
 	e.first = e.at.Elapsed()
 	u.timer.deadline = 0
 	e.status, e.rbody, e.rleft = r.Status, r.Body, r.Length
@@ -64,6 +67,7 @@ func (l *loop) answerHead(e *exchange, b []byte) (int, bool) {
 		opts = http1.Persist
 	}
 	e.x.Answer(r, e.at.Upstream.ID())
+	l.tie(e, r)
 	if l.out, why = r.Append(l.out[:0], opts); why != http1.OK {
 		l.fail(e, upstream.BadResponse, why.Err())
 		return 0, false
@@ -108,7 +112,7 @@ func (l *loop) finish(e *exchange) {
 	e.kind = upstream.OK.Stats()
 	l.endAttempt(e, upstream.OK, nil)
 	e.u, u.e = nil, nil
-	if e.reusable && e.done && len(u.pend) == 0 && len(u.in) == 0 && !u.hup {
+	if e.reusable && u.ep.Proxy == "" && e.done && len(u.pend) == 0 && len(u.in) == 0 && !u.hup {
 		l.keepServer(u, e.at.Upstream)
 	} else {
 		l.closeServer(u)

@@ -21,9 +21,19 @@ func (l *loop) requestBody(e *exchange, b []byte) (out []byte, n int, why http1.
 		e.left -= int64(n)
 		e.done = e.left == 0
 		e.in += uint64(n)
+		if e.keeps {
+			l.keptBody(e, l.keepBody(e, b[:n]), n)
+		}
 		return b[:n], n, http1.OK
 	}
+	before := 0
+	if e.keeps {
+		before = l.keepBody(e, b)
+	}
 	out, n, why = l.framed(&e.chunk, b)
+	if e.keeps {
+		l.keptBody(e, before, n)
+	}
 	e.done = why == http1.OK
 	e.in += uint64(len(out))
 	return out, n, why
@@ -82,7 +92,7 @@ func (l *loop) readBusy(c *client) bool {
 		}
 		return false
 	case e.u == nil || !e.sent || e.u.connecting || len(e.u.pend) > 0:
-		if c.hup && e.u != nil {
+		if c.hup && (e.u != nil || e.parked) {
 			l.checkGone(c)
 		}
 		return false
@@ -95,6 +105,7 @@ func (l *loop) readBusy(c *client) bool {
 		l.fail(e, upstream.ClientGone, nil)
 		return false
 	}
+	l.moved(e)
 	out, n, why := l.requestBody(e, b)
 	if why.Refused() {
 		l.fail(e, upstream.BadRequest, why.Err())
@@ -184,6 +195,7 @@ func (l *loop) readServer(u *server) {
 			return
 		}
 		u.gotByte = true
+		l.moved(e)
 		l.answer(e, b)
 	}
 }

@@ -283,6 +283,7 @@ func (l *loop) begin(c *client, head, rest []byte) []byte {
 	if f := l.p.Admit(&e.x, &l.match, &e.who); f != nil {
 		return l.refuseAtOnce(e, f, rest)
 	}
+	e.keeps = !e.done && e.x.Keeps()
 	if d := e.x.Target.Total; d > 0 {
 		l.arm(&e.total, d)
 	}
@@ -371,6 +372,8 @@ func (l *loop) clientTimeout(c *client) {
 	case len(c.pend) > 0:
 		c.e.kind = stats.ClientTimeout
 		l.fail(c.e, upstream.ClientGone, nil)
+	case c.e.parked:
+		l.queueTimeout(c.e)
 	default:
 		l.bodyTimeout(c.e)
 	}

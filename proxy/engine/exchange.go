@@ -39,10 +39,15 @@ type exchange struct {
 	told   bool // the client has been sent its 100
 	body   http1.Body
 	left   int64
+	length int64 // left at the beginning
 	chunk  http1.Chunked
 	done   bool // the body is read
 	taken  bool // bytes of the body are gone
 	sent   bool // the head is on its way to the backend
+	parked bool // waits in the pool's queue
+	keeps  bool // what is taken of the body is kept
+	kept   []byte
+	ready  func(*upstream.Ticket, upstream.Attempt) // made once with the exchange
 
 	// The answer.
 	status   int
@@ -65,6 +70,7 @@ type exchange struct {
 
 	in, out uint64
 	total   timer
+	idle    timer
 }
 
 // coding says how the body's framing changes on its way to the client.
@@ -89,12 +95,18 @@ func (l *loop) newExchange(c *client, head []byte) *exchange {
 	} else {
 		e = &exchange{}
 		e.total.fire = func() { l.fail(e, upstream.TotalTimeout, nil) }
+		e.idle.fire = func() { l.idleTimeout(e) }
+		e.ready = func(t *upstream.Ticket, a upstream.Attempt) {
+			if !l.post(func() { l.unpark(e, t, a) }) {
+				a.Abandon()
+			}
+		}
 	}
 	r := &l.req
 	c.e, e.c = e, c
 	e.start = l.now
 	e.verb, e.minor, e.keep = r.Verb, r.Minor, r.KeepAlive()
-	e.body, e.left, e.done = r.Body, r.Length, r.Body == http1.NoBody
+	e.body, e.left, e.length, e.done = r.Body, r.Length, r.Length, r.Body == http1.NoBody
 	e.expect = r.ExpectContinue()
 	e.replay = e.done && (r.Verb.Idempotent() || r.Count(http1.IdempotencyKey) > 0)
 	if e.body == http1.ByChunks {
@@ -110,9 +122,11 @@ func (l *loop) newExchange(c *client, head []byte) *exchange {
 
 func (l *loop) freeExchange(e *exchange) {
 	l.wheel.drop(&e.total)
+	l.wheel.drop(&e.idle)
 	l.bufs.put(e.raw)
+	l.bufs.put(e.kept)
 	chunk, rchunk := e.chunk, e.rchunk
-	*e = exchange{chunk: chunk, rchunk: rchunk, total: timer{fire: e.total.fire}}
+	*e = exchange{chunk: chunk, rchunk: rchunk, total: timer{fire: e.total.fire}, idle: timer{fire: e.idle.fire}, ready: e.ready}
 	l.freeEx = append(l.freeEx, e)
 }
 
@@ -148,7 +162,11 @@ func ours(ep *upstream.Endpoint) bool {
 // left of it comes back, nil if the connection no longer wants it. parsed says that l.req is this request.
 func (l *loop) try(e *exchange, rest []byte, parsed bool) []byte {
 	for {
-		a, f := e.x.Next()
+		a, f := e.x.Next(e.ready)
+		if f == proxy.Parked {
+			l.enqueue(e)
+			return rest
+		}
 		if f != nil {
 			if e.x.Attempts() > 0 {
 				f = proxy.RefusalOf(e.last)
@@ -165,7 +183,9 @@ func (l *loop) try(e *exchange, rest []byte, parsed bool) []byte {
 			}
 		}
 		if e.taken {
-			return l.refuseAtOnce(e, proxy.RefusalOf(upstream.Reset), nil)
+			if rest = l.unread(e, rest); rest == nil {
+				return l.refuseAtOnce(e, proxy.RefusalOf(upstream.Reset), nil)
+			}
 		}
 		if !e.x.Retry(upstream.ConnectFailed, true) {
 			return l.refuseAtOnce(e, proxy.RefusalOf(upstream.ConnectFailed), rest)
@@ -215,7 +235,11 @@ func (l *loop) sendRequest(e *exchange, rest []byte, parsed bool) ([]byte, bool)
 	}
 	e.trail.Mark(r)
 	l.scratch = e.x.Forward(&e.who, r, e.at, l.scratch[:0])
+	l.scratch = e.x.StripCookie(r, l.scratch)
 	opts := http1.Conn(0)
+	if e.at.Endpoint.Proxy != "" {
+		opts |= http1.Close // the connection speaks for this client alone
+	}
 	if e.ws {
 		opts |= http1.Switch
 	}
@@ -230,6 +254,7 @@ func (l *loop) sendRequest(e *exchange, rest []byte, parsed bool) ([]byte, bool)
 		e.expect = false // the client does not wait
 	}
 	e.sent = true
+	l.moved(e)
 	if e.done || e.expect || len(rest) == 0 {
 		if !l.write(&e.u.sock, l.out) {
 			return rest, false
@@ -248,8 +273,12 @@ func (l *loop) sendRequest(e *exchange, rest []byte, parsed bool) ([]byte, bool)
 		// The kernel has taken nothing. A body of known length still stands in rest, as it came.
 		if e.body == http1.ByLength {
 			e.left, e.in, e.done, e.taken = e.left+int64(n), e.in-uint64(n), false, false
+			if e.keeps {
+				e.kept = e.kept[:len(e.kept)-n]
+			}
+			return rest, false
 		}
-		return rest, false
+		return rest[n:], false
 	}
 	l.requestSent(e)
 	return rest[n:], true

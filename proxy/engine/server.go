@@ -182,8 +182,13 @@ func (l *loop) serverEvent(u *server, ev uint32) {
 // connected sends what has waited. false: the exchange has left the connection.
 func (l *loop) connected(e *exchange) bool {
 	u, c := e.u, e.c
+	if !l.announce(e) {
+		l.serverGone(u, syscall.ECONNRESET)
+		return false
+	}
 	rest, ok := l.sendRequest(e, l.input(&c.sock, 0), false)
 	if !ok {
+		l.setInput(&c.sock, rest)
 		l.serverGone(u, syscall.ECONNRESET)
 		return false
 	}
@@ -199,22 +204,14 @@ func (l *loop) connected(e *exchange) bool {
 
 // connectFailed ends an attempt that never had a connection, and tries another backend.
 func (l *loop) connectFailed(e *exchange, k upstream.Kind, err error) {
-	c := e.c
 	l.endAttempt(e, k, err)
 	l.dropServer(e)
-	if !e.x.Retry(k, !e.taken) {
+	if !e.x.Retry(k, e.replayable()) {
 		l.refuse(e, proxy.RefusalOf(k))
 		return
 	}
 	e.last = k
-	// Input that waits stays where it is unless the next backend takes it at once.
-	rest := l.try(e, l.input(&c.sock, 0), false)
-	if c.fd >= 0 && rest != nil && c.state != stClosing && c.state != stLinger {
-		l.setInput(&c.sock, rest)
-		if c.state == stIdle && len(rest) > 0 {
-			l.later(c.idx, &c.queued)
-		}
-	}
+	l.resume(e)
 }
 
 func (l *loop) serverWritable(u *server) {
@@ -245,6 +242,9 @@ func (l *loop) serverGone(u *server, err error) {
 		}
 		return
 	}
+	if !u.gotByte && l.elsewhere(e, upstream.Reset, err) {
+		return
+	}
 	l.fail(e, upstream.Reset, err)
 }
 
@@ -260,10 +260,13 @@ func (l *loop) serverTimeout(u *server) {
 		l.fail(e, upstream.Reset, errStalled)
 	case e.expect && !e.done:
 		l.tellContinue(e)
+	case !u.gotByte && l.elsewhere(e, upstream.FirstByteTimeout, errFirstByte):
 	default:
-		l.fail(e, upstream.FirstByteTimeout, errors.New("first byte timeout"))
+		l.fail(e, upstream.FirstByteTimeout, errFirstByte)
 	}
 }
+
+var errFirstByte = errors.New("first byte timeout")
 
 // tellContinue lets the client send its body.
 func (l *loop) tellContinue(e *exchange) {

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"net/netip"
 	"syscall"
 	"unsafe"
 )
@@ -91,4 +92,30 @@ func epollPoll(ep int32, evs []syscall.EpollEvent) int {
 		return 0
 	}
 	return int(n)
+}
+
+// endsOf gives the addresses of both ends of a connection, the zero value for what is not known.
+func endsOf(fd int32) (peer, local netip.AddrPort) {
+	var sa syscall.RawSockaddrAny
+	get := func(call uintptr) netip.AddrPort {
+		n := uint32(unsafe.Sizeof(sa))
+		if _, _, e := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&n))); e != 0 {
+			return netip.AddrPort{}
+		}
+		return addrPort(&sa)
+	}
+	return get(syscall.SYS_GETPEERNAME), get(syscall.SYS_GETSOCKNAME)
+}
+
+func addrPort(sa *syscall.RawSockaddrAny) netip.AddrPort {
+	swap := func(p uint16) uint16 { return p<<8 | p>>8 }
+	switch sa.Addr.Family {
+	case syscall.AF_INET:
+		s := (*syscall.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(s.Addr), swap(s.Port))
+	case syscall.AF_INET6:
+		s := (*syscall.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom16(s.Addr).Unmap(), swap(s.Port))
+	}
+	return netip.AddrPort{}
 }

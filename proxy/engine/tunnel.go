@@ -21,7 +21,9 @@ func (l *loop) switching(e *exchange, b []byte, n int) {
 	e.first = e.at.Elapsed()
 	e.status, e.begun, e.tunnel = 101, true, true
 	e.kind = upstream.OK.Stats()
-	e.total.deadline = 0 // an upgraded connection may last
+	e.total.deadline, e.idle.deadline = 0, 0 // an upgraded connection may last
+	l.moved(e)
+	l.tie(e, r)
 	u.timer.deadline, c.timer.deadline = 0, 0
 	l.out, _ = r.Append(l.out[:0], http1.Switch) // cannot fail on what was parsed
 	l.out = append(l.out, b[n:]...)
@@ -63,6 +65,7 @@ func (l *loop) pumpUp(e *exchange) bool {
 		return false
 	}
 	e.in += uint64(len(b))
+	l.moved(e)
 	if !l.write(&e.u.sock, b) {
 		l.endTunnel(e, upstream.OK)
 		return false
@@ -93,6 +96,7 @@ func (l *loop) pumpDown(e *exchange) bool {
 		return false
 	}
 	e.out += uint64(len(b))
+	l.moved(e)
 	if !l.write(&e.c.sock, b) {
 		l.endTunnel(e, upstream.OK)
 		return false

@@ -85,18 +85,20 @@ func (c *Compiler) compilePools(v *state.View) map[string]*pool {
 	pools := make(map[string]*pool, v.Len(state.KindPool))
 	for p := range v.Pools() {
 		var members []tagged
+		limited := p.MaxConnections > 0
 		for b := range v.PoolBackends(p.ID) {
 			if u := c.set.Get(b.ID); u != nil {
 				m := tagged{tags: b.Tags}
 				m.Upstream, m.Weight = u, b.Weight
 				members = append(members, m)
+				limited = limited || b.MaxConnections > 0
 			}
 		}
-		if old := c.pools[p.ID]; old != nil && old.same(&p.PoolSpec, members) {
+		if old := c.pools[p.ID]; old != nil && old.same(&p.PoolSpec, members) && old.sameProtection(&p.PoolSpec, limited) {
 			pools[p.ID] = old
 			continue
 		}
-		pools[p.ID] = &pool{spec: p.PoolSpec, members: members}
+		pools[p.ID] = &pool{spec: p.PoolSpec, members: members, protection: protect(&p.PoolSpec, members, limited)}
 	}
 	return pools
 }
@@ -126,6 +128,9 @@ func (c *Compiler) target(t *Target, v *state.View, r *state.Route, poolID strin
 		Connect:   time.Duration(r.Timeouts.Connect),
 		FirstByte: time.Duration(r.Timeouts.FirstByte),
 		Total:     time.Duration(r.Timeouts.Total),
+		Idle:      time.Duration(r.Timeouts.Idle),
+		Upgraded:  time.Duration(r.Timeouts.UpgradedIdle),
+		Runtime:   c.set.Pool(poolID),
 		Stats:     c.reg.Route(r.ID), total: c.reg.Total(),
 	}
 	if p, ok := v.Pool(poolID); ok {
@@ -136,6 +141,7 @@ func (c *Compiler) target(t *Target, v *state.View, r *state.Route, poolID strin
 			t.Hash = p.Hash
 		}
 		t.Kind = string(p.Health.Type)
+		t.Retry, t.Sticky = newRetry(p.Retry), newSticky(p.Sticky)
 	}
 	key := groupKey{t.Algorithm, poolID}
 	if t.balancer = balancers[key]; t.balancer == nil {

@@ -17,6 +17,9 @@ type Group struct {
 	members []balance.Member
 	picker  balance.Picker
 	onEmpty state.OnEmpty
+
+	pool     *pool
+	required []string // tags
 }
 
 // Pick picks a backend that is not in tried (which may be nil), and says in which mode to begin there; nil
@@ -41,7 +44,7 @@ func (g *Group) Pick(key uint64, tried *upstream.Tried) (*upstream.Upstream, ups
 func (g *Group) failed() bool {
 	failing := false
 	for _, m := range g.members {
-		if m.Upstream.Available(upstream.New) {
+		if m.Upstream.Allowed(upstream.New) { // a full one is none the worse
 			return false
 		}
 		failing = failing || m.Upstream.Failing()
@@ -56,6 +59,7 @@ func (g *Group) Len() int { return len(g.members) }
 type pool struct {
 	spec    state.PoolSpec
 	members []tagged
+	protection
 
 	mu     sync.Mutex // guards groups
 	groups map[groupKey]*Group
@@ -85,13 +89,12 @@ func (p *pool) group(key groupKey) *Group {
 	if g := p.groups[key]; g != nil {
 		return g
 	}
-	g := &Group{Pool: p.spec.ID, onEmpty: p.spec.OnEmpty}
-	var required []string
+	g := &Group{Pool: p.spec.ID, onEmpty: p.spec.OnEmpty, pool: p}
 	if key.tags != "" {
-		required = strings.Split(key.tags, "\x00")
+		g.required = strings.Split(key.tags, "\x00")
 	}
 	for _, m := range p.members {
-		if hasAll(m.tags, required) {
+		if hasAll(m.tags, g.required) {
 			g.members = append(g.members, m.Member)
 		}
 	}

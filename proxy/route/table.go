@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lbnode/lbnode/proxy/shape"
+	"github.com/lbnode/lbnode/proxy/upstream"
 	"github.com/lbnode/lbnode/state"
 	"github.com/lbnode/lbnode/stats"
 )
@@ -52,7 +53,12 @@ type Target struct {
 	Connect   time.Duration // see state.Timeouts; 0 = none
 	FirstByte time.Duration
 	Total     time.Duration
+	Idle      time.Duration
+	Upgraded  time.Duration // Idle of upgraded connections
 	Retries   int
+	Retry     Retry
+	Sticky    *Sticky        // nil = none
+	Runtime   *upstream.Pool // of the pool
 	Stats     *stats.Handle
 	Shape     *shape.Shape // nil = requests and answers go as they are
 	Mirror    *Mirror      // nil = none

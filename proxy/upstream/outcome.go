@@ -21,6 +21,7 @@ const (
 	ClientGone            // the client closed or reset before the answer was complete
 	BadResponse           // what the backend sent breaks HTTP
 	BadRequest            // the client's body breaks HTTP, so the request could not be completed
+	IdleTimeout           // no byte came or went for longer than the route allows
 	DrainClosed           // the backend's drain reached its deadline, which closes what still runs
 )
 
@@ -38,6 +39,7 @@ var kinds = [...]struct {
 	ClientGone:       {"client_gone", stats.ClientGone, false},
 	BadResponse:      {"bad_response", stats.BadResponse, true},
 	BadRequest:       {"bad_request", stats.BadRequest, false},
+	IdleTimeout:      {"idle_timeout", stats.Timeout, false},
 	DrainClosed:      {"drain_closed", stats.DrainClosed, false},
 }
 

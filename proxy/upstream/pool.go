@@ -19,6 +19,7 @@ type Pool struct {
 	ejected atomic.Int32
 	budget  budget
 
+	counts  queueCounts
 	waiting atomic.Int32
 	mu      sync.Mutex // guards the queue. Nothing is called under it but begin
 	first   *Ticket
@@ -33,7 +34,7 @@ type Ticket struct {
 	// Only is the backend that the request must go to; nil = any that In has and Tried has not.
 	Only  *Upstream
 	In    interface{ Has(u *Upstream) bool }
-	Tried *Tried
+	Tried Tried
 	Mode  Mode
 	// Ready is called once with an attempt that has begun, by whoever ended the request that made room: on any
 	// goroutine, and it must not block. It is not called after a Leave that returned true.
@@ -42,6 +43,9 @@ type Ticket struct {
 	prev, next *Ticket
 	queued     bool
 }
+
+// queueCounts is what became of requests that found every backend full.
+type queueCounts struct{ queued, refused, timedOut atomic.Uint64 }
 
 func (t *Ticket) wants(u *Upstream) bool {
 	if t.Only != nil {
@@ -56,8 +60,10 @@ func (p *Pool) Wait(t *Ticket) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if int(p.waiting.Load()) >= p.conf.Load().Queue.Size {
+		p.counts.refused.Add(1)
 		return false
 	}
+	p.counts.queued.Add(1)
 	p.waiting.Add(1)
 	t.queued, t.prev, t.next = true, p.last, nil
 	if p.last == nil {
@@ -135,11 +141,17 @@ func (p *Pool) QueueWait() time.Duration {
 	return time.Duration(q.Wait())
 }
 
+// TimedOut counts a request that has waited too long.
+func (p *Pool) TimedOut() { p.counts.timedOut.Add(1) }
+
 // PoolRuntime is what metrics show of a pool on this node.
 type PoolRuntime struct {
 	ID      string
 	Waiting int // requests in its queue
 	Ejected int // backends
+	// Queued, Refused and TimedOut count requests that found every backend full: they had to wait, found the queue
+	// full too, or waited too long.
+	Queued, Refused, TimedOut uint64
 }
 
 // Pools returns the runtime of the pools that the last view has.
@@ -148,7 +160,10 @@ func (s *Set) Pools() []PoolRuntime {
 	defer s.mu.RUnlock()
 	out := make([]PoolRuntime, 0, len(s.pools))
 	for id, p := range s.pools {
-		out = append(out, PoolRuntime{ID: id, Waiting: int(p.waiting.Load()), Ejected: int(p.ejected.Load())})
+		out = append(out, PoolRuntime{
+			ID: id, Waiting: int(p.waiting.Load()), Ejected: int(p.ejected.Load()),
+			Queued: p.counts.queued.Load(), Refused: p.counts.refused.Load(), TimedOut: p.counts.timedOut.Load(),
+		})
 	}
 	return out
 }
