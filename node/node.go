@@ -350,12 +350,36 @@ func (n *Node) Run(ctx context.Context) error {
 	case failure = <-n.cluster.Failed():
 	}
 	stopLoops()
-	n.loops.Wait()
-	err := n.cleanup.close()
 	if failure != nil {
+		n.abandon()
 		return failure
 	}
-	return err
+	n.loops.Wait()
+	return n.cleanup.close()
+}
+
+// abandonWithin bounds the end of a node that has failed. Whoever hangs by then may hang for ever, as on a disk
+// that does not answer, and the process ends without it.
+const abandonWithin = 5 * time.Second
+
+// abandon closes what it can, in bounded time.
+func (n *Node) abandon() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = n.api.Close() // its loop ends by that only
+		n.loops.Wait()
+		if err := n.cleanup.close(); err != nil {
+			n.log.Debug("close after a failure", "error", err)
+		}
+	}()
+	t := time.NewTimer(abandonWithin)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		n.log.Warn("ending without waiting any longer for what is still open")
+	}
 }
 
 func (n *Node) start(ctx context.Context) error {

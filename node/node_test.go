@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,7 +22,7 @@ func testConfig(t *testing.T, name string) config.Config {
 	cfg := config.Default()
 	cfg.Name, cfg.DataDir = name, t.TempDir()
 	cfg.ProxyAddrs, cfg.APIAddr, cfg.ClusterAddr = []string{"127.0.0.1:0"}, "127.0.0.1:0", "127.0.0.1:0"
-	cfg.DrainTimeout = 5 * time.Second
+	cfg.DrainTimeout, cfg.DiskReserve = 5*time.Second, 1<<20
 	return cfg
 }
 
@@ -161,6 +162,38 @@ func TestNode_threeFormACluster(t *testing.T) {
 }
 
 // Whatever New cannot do, it gives back: the same settings work once the reason is gone.
+// A node that must not go on ends by itself, with the reason, and leaves nothing open.
+func TestRun_endsWhenTheNodeFails(t *testing.T) {
+	t.Parallel()
+	n, err := New(testConfig(t, "n1"), testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- n.Run(context.Background()) }()
+	base := "http://" + n.APIAddr().String()
+	for {
+		if resp, err := http.Get(base + "/livez"); err == nil {
+			resp.Body.Close()
+			break
+		}
+	}
+	reason := errors.New("the disk failed")
+	n.fail(reason)
+	select {
+	case err := <-done:
+		if !errors.Is(err, reason) {
+			t.Errorf("Run = %v, want %v", err, reason)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("Run has not returned")
+	}
+	if resp, err := http.Get(base + "/livez"); err == nil {
+		resp.Body.Close()
+		t.Error("the API still answers")
+	}
+}
+
 func TestNew_leavesNothingOpenOnError(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t, "one")
