@@ -148,3 +148,6 @@ func parse(sealed string) (keyID string, body []byte, err error) {
 
 // aad binds the format, the key and the purpose to the ciphertext.
 func aad(keyID, purpose string) []byte { return []byte(prefix + keyID + "." + purpose) }
+
+// CertificateKey is the purpose for which the private key of a certificate is sealed in the replicated state.
+func CertificateKey(id string) string { return "certificate " + id + " private_key" }
