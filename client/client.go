@@ -41,6 +41,8 @@ type Request struct {
 	Path   string // escaped, below the API's root, as [Path] returns it
 	Query  url.Values
 	Body   []byte // JSON; nil = none
+	// ContentType is what Body is, or for a read what the answer is to be; "" = JSON.
+	ContentType string
 	// IfMatch is the modify_index that the object must have; 0 = any.
 	IfMatch uint64
 	// Key is the Idempotency-Key of a write; "" = a new one. Calls with the same key and body have their
@@ -56,8 +58,10 @@ func (r Request) check() *Error {
 	switch {
 	case !strings.HasPrefix(r.Path, "/"):
 		bad = "the path must start with /"
-	case len(r.Body) > api.MaxBody:
+	case len(r.Body) > api.MaxBody && r.ContentType == "":
 		bad = "the body is over 1 MiB"
+	case len(r.Body) > api.MaxBackup:
+		bad = "the body is over 64 MiB"
 	case len(r.Key) > api.MaxIdempotencyKey || strings.ContainsFunc(r.Key, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
 		bad = "an Idempotency-Key must be at most 128 visible ASCII characters"
 	}

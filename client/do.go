@@ -155,10 +155,16 @@ func (k *call) request(ctx context.Context, node string) (*http.Request, error) 
 	if err != nil {
 		return nil, err
 	}
-	if len(k.r.Body) > 0 {
+	accept := api.ContentJSON
+	switch {
+	case len(k.r.Body) > 0 && k.r.ContentType != "":
+		req.Header.Set("Content-Type", k.r.ContentType)
+	case len(k.r.Body) > 0:
 		req.Header.Set("Content-Type", api.ContentJSON)
+	case k.r.ContentType != "":
+		accept = k.r.ContentType
 	}
-	req.Header.Set("Accept", api.ContentJSON)
+	req.Header.Set("Accept", accept)
 	req.Header.Set("User-Agent", k.c.cfg.UserAgent)
 	if k.c.cfg.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+k.c.cfg.Token)
@@ -190,6 +196,10 @@ func (k *call) send(req *http.Request, node string) (*Response, error) {
 		return nil, fmt.Errorf("read the answer: %w", err)
 	case int64(len(body)) > limit:
 		return nil, fmt.Errorf("the answer is over %d bytes", limit)
+	case resp.StatusCode < 300 && req.Header.Get("Accept") != api.ContentJSON:
+		if ct := resp.Header.Get("Content-Type"); ct != req.Header.Get("Accept") {
+			return nil, fmt.Errorf("the answer is %s, not %s: is this the API address of a node?", ct, req.Header.Get("Accept"))
+		}
 	case resp.StatusCode < 300 && len(body) > 0 && !json.Valid(body):
 		return nil, errors.New("the answer is no JSON: is this the API address of a node?")
 	}

@@ -175,3 +175,7 @@ func (n *Node) setRing(ring keyRing) (keyRing, error) {
 	n.log.Info("cluster keys changed", "generation", ring.generation, "in_use", ring.ids()[0], "accepted", strings.Join(ring.ids(), ","), "file", path)
 	return ring, nil
 }
+
+// KeyRing returns the keys that this node accepts, the one in use first. There is
+// always one, if only the open key of labs.
+func (n *Node) KeyRing() []transport.Key { return slices.Clone(n.keys.get().keys) }

@@ -79,6 +79,10 @@ func accessTable() map[string]access {
 		"GET /nodes":                    viewer,
 		"DELETE /nodes/{id}":            admin,
 
+		"GET /snapshot":          admin,
+		"PUT /snapshot":          admin,
+		"GET /snapshot/schedule": viewer,
+
 		"GET /tokens":              admin,
 		"POST /tokens":             admin,
 		"GET /tokens/{id}":         admin,

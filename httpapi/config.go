@@ -24,6 +24,7 @@ type Config struct {
 	Drain   Drain
 	Keys    Keys
 	Reads   Reads
+	Backups Backups
 	Ready   Ready
 	Metrics http.Handler // GET /metrics
 	Access  Access
@@ -62,6 +63,7 @@ func (c Config) Validate() error {
 	need(c.Drain != nil, "Drain")
 	need(c.Keys != nil, "Keys")
 	need(c.Reads != nil, "Reads")
+	need(c.Backups != nil, "Backups")
 	need(c.Ready != nil, "Ready")
 	need(c.Metrics != nil, "Metrics")
 	need(c.Access.Bootstrap != nil, "Access.Bootstrap")

@@ -16,6 +16,7 @@ func (n *Node) startLoops(ctx context.Context) {
 	n.loops.Go(func() { n.followViews(ctx) })
 	n.loops.Go(func() { n.followMembers(ctx) })
 	n.loops.Go(func() { n.followLeadership(ctx) })
+	n.loops.Go(func() { n.backups.follow(ctx) })
 	n.loops.Go(func() {
 		report := func(err error) { n.log.Error("the last view could not be kept on disk", "error", err) }
 		fsm.ViewFile{Path: n.cfg.ViewFile()}.Follow(ctx, n.store, viewFileInterval, report)

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lbnode/lbnode/cluster"
@@ -54,6 +55,7 @@ type Node struct {
 	engine   proxy.Engine
 	health   *health.Health
 	admin    *httpapi.Server
+	backups  *backups
 	api      *http.Server
 	apiAddr  net.Listener
 
@@ -288,11 +290,18 @@ func (n *Node) buildAPI() error {
 			return err
 		}
 	}
+	n.backups = newBackups(n, n.cfg)
+	for _, c := range []prometheus.Collector{n.backups.success, n.backups.failures} {
+		if err := reg.Register(c); err != nil {
+			return err
+		}
+	}
 	cfg := httpapi.DefaultConfig()
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster, new(atomic.Bool)}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
 	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n.cluster}
 	cfg.Access.Open = true // settings that would let others reach it are refused
+	cfg.Backups = n.backups
 	cfg.Metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 	if n.admin, err = httpapi.New(cfg); err != nil {
 		return err

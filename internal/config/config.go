@@ -36,7 +36,10 @@ type Config struct {
 	TrustedProxies  []netip.Prefix
 	ProxyProtocol   []netip.Prefix // peers that send a PROXY header
 	Limits          Limits
-	DiskReserve     int64         // bytes of the data dir's disk held back for when it is full; 0 = none
+	DiskReserve     int64  // bytes of the data dir's disk held back for when it is full; 0 = none
+	BackupDir       string // where backups are written on a schedule; "" = nowhere
+	BackupInterval  time.Duration
+	BackupKeep      int           // backups of this node
 	DrainTimeout    time.Duration // how long SIGTERM waits for requests in flight
 	Insecure        bool
 	AccessLog       string // AccessLogOff, AccessLogStdout, or a file
@@ -64,6 +67,9 @@ func Default() Config {
 		DrainTimeout: 30 * time.Second,
 		AccessLog:    AccessLogOff, AccessLogSample: 1,
 		LogFormat: "text",
+
+		BackupInterval: time.Hour,
+		BackupKeep:     24,
 	}
 }
 
@@ -103,6 +109,10 @@ func (c Config) checkIdentity() error {
 		return fmt.Errorf("--access-log must be off, stdout or a file")
 	case c.AccessLogSample < 1:
 		return fmt.Errorf("--access-log-sample %d must be at least 1, which logs every request", c.AccessLogSample)
+	case c.BackupInterval < time.Second:
+		return fmt.Errorf("--backup-interval %s must be at least 1s", c.BackupInterval)
+	case c.BackupKeep < 1:
+		return fmt.Errorf("--backup-keep %d must be at least 1", c.BackupKeep)
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout %s must not be negative", c.DrainTimeout)
 	}
