@@ -61,6 +61,7 @@ func accessTable() map[string]access {
 		"GET /apply/pending":             viewer,
 		"POST /apply/confirm":            bound,
 		"GET /history":                   viewer,
+		"GET /watch":                     viewer,
 		"GET /history/diff":              viewer,
 		"GET /history/{index}":           viewer,
 		"POST /history/{index}/rollback": bound, // of a change of tokens: admin, see rollback
