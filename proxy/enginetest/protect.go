@@ -310,7 +310,7 @@ func testSticky(t *testing.T, mk New) {
 	}
 }
 
-func testProxyProtocol(t *testing.T, mk New) {
+func testProxyProtocolOut(t *testing.T, mk New) {
 	type got struct{ proxy, head string }
 	heads := make(chan got, 10)
 	b := rawBackend(t, func(c *conn, _ int) {

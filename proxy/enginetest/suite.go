@@ -80,7 +80,7 @@ func Run(t *testing.T, mk New, deviations map[string]string) {
 		{"retry_budget", testRetryBudget},
 		{"outlier", testOutlier},
 		{"sticky", testSticky},
-		{"proxy_protocol", testProxyProtocol},
+		{"proxy_protocol_out", testProxyProtocolOut},
 		{"idle_timeout", testIdleTimeout},
 		{"http2", testHTTP2},
 		{"access_log", testAccessLog},
