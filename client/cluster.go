@@ -57,6 +57,12 @@ func (c *Client) Stats(ctx context.Context, scope string) (api.Stats, error) {
 	return out, err
 }
 
+// NodeStats returns the counters of one node; with its id in Missing if it did not answer.
+func (c *Client) NodeStats(ctx context.Context, id string) (api.Stats, error) {
+	out, _, err := callFor[api.Stats](ctx, c, Request{Method: http.MethodGet, Path: "/stats", Query: url.Values{"scope": {api.ScopeNode}, "node": {id}}})
+	return out, err
+}
+
 // Cluster returns the state of the cluster as the node that answers sees it.
 func (c *Client) Cluster(ctx context.Context) (api.Cluster, error) {
 	out, _, err := callFor[api.Cluster](ctx, c, Request{Method: http.MethodGet, Path: "/cluster"})

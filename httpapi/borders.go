@@ -73,6 +73,8 @@ type Stats interface {
 	// Cluster asks every node and merges. It returns when all have answered or ctx ends, and names the nodes
 	// that did not answer.
 	Cluster(ctx context.Context) (merged stats.Snapshot, missing []string)
+	// Node asks one member. It returns an error that wraps ErrUnknownNode, or when the node has not answered.
+	Node(ctx context.Context, id string) (stats.Snapshot, error)
 }
 
 // Runtime is what this node measures on backends. Its methods do not block and may be called concurrently.

@@ -26,6 +26,7 @@ const (
 	paramForce      = "force"
 	paramVerbose    = "verbose"
 	paramScope      = "scope"
+	paramNode       = "node"
 	paramPool       = "pool"
 	paramTag        = "tag"
 	paramAdminState = "admin_state"
@@ -39,7 +40,7 @@ func (s *Server) endpoints() []endpoint {
 		{method: http.MethodPost, path: "/backends/{id}/enable", params: []string{paramWait, paramTimeout}, handle: waiting(setAdmin(state.AdminReady), api.WaitCommitted, api.WaitApplied)},
 		{method: http.MethodPost, path: "/backends/{id}/disable", params: append(drainParams(), paramWait, paramTimeout), handle: waiting(setAdmin(state.AdminStopped), api.WaitCommitted, api.WaitApplied, api.WaitIdle)},
 		{method: http.MethodGet, path: "/backends/{id}/wait", params: []string{paramWait, paramTimeout, paramIndex}, handle: getWait},
-		{method: http.MethodGet, path: "/stats", params: []string{paramScope}, handle: getStats},
+		{method: http.MethodGet, path: "/stats", params: []string{paramScope, paramNode}, handle: getStats},
 		{method: http.MethodGet, path: "/cluster", params: []string{paramMinIndex}, handle: getCluster},
 		{method: http.MethodPost, path: "/cluster/transfer-leader", handle: transferLeader},
 		{method: http.MethodGet, path: "/nodes", params: []string{paramLimit, paramAfter}, handle: listNodes},

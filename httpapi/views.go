@@ -2,12 +2,14 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/lbnode/lbnode/api"
 	"github.com/lbnode/lbnode/internal/strictjson"
+	"github.com/lbnode/lbnode/stats"
 )
 
 // backendsHealth does GET /backends/health.
@@ -51,11 +53,21 @@ func getStats(c *call) (answer, error) {
 	}
 	out := api.Stats{Scope: api.ScopeNode}
 	snap, missing := c.s.cfg.Stats.Local(), []string(nil)
-	if c.params.get(paramScope) != api.ScopeNode {
-		ctx, cancel := context.WithTimeout(c.r.Context(), c.s.cfg.StatsTimeout)
-		defer cancel()
+	ctx, cancel := context.WithTimeout(c.r.Context(), c.s.cfg.StatsTimeout)
+	defer cancel()
+	switch node := c.params.get(paramNode); {
+	case c.params.get(paramScope) != api.ScopeNode && node != "":
+		return answer{}, badParam(paramNode, "goes with scope=node only")
+	case c.params.get(paramScope) != api.ScopeNode:
 		out.Scope = api.ScopeCluster
 		snap, missing = c.s.cfg.Stats.Cluster(ctx)
+	case node != "" && node != c.s.cfg.NodeID:
+		var err error
+		if snap, err = c.s.cfg.Stats.Node(ctx, node); errors.Is(err, ErrUnknownNode) {
+			return answer{}, err
+		} else if err != nil {
+			snap, missing = stats.Snapshot{}, []string{node}
+		}
 	}
 	out.Nodes, out.Missing = list(slices.Sorted(slices.Values(snap.Nodes))), list(slices.Sorted(slices.Values(missing)))
 	out.Summary = summaryAnswer(snap.Total)

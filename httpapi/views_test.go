@@ -244,3 +244,21 @@ func TestProbes(t *testing.T) {
 		t.Errorf("GET /metrics = %q", r.body)
 	}
 }
+
+func TestStats_ofOneNode(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.fake.Update(func(f *apitest.Fake) {
+		f.Nodes = append(f.Nodes, httpapi.Member{ID: "n2", Voter: true, Status: "alive"}, httpapi.Member{ID: "n3", Voter: true, Status: "dead"})
+		f.Missing = []string{"n3"}
+	})
+	for query, want := range map[string][2]string{"": {"n1"}, "&node=n1": {"n1"}, "&node=n2": {"n2"}, "&node=n3": {"", "n3"}} {
+		var st api.Stats
+		h.do(http.MethodGet, "/stats?scope=node"+query, "").want(http.StatusOK).into(&st)
+		if st.Scope != api.ScopeNode || strings.Join(st.Nodes, " ") != want[0] || strings.Join(st.Missing, " ") != want[1] {
+			t.Errorf("scope=node%s: nodes %v, missing %v, want %v", query, st.Nodes, st.Missing, want)
+		}
+	}
+	h.do(http.MethodGet, "/stats?scope=node&node=n9", "").problem(http.StatusNotFound, api.CodeNotFound)
+	h.do(http.MethodGet, "/stats?node=n1", "").at("", "goes with scope=node only")
+}

@@ -185,6 +185,15 @@ func (s apiStats) Cluster(ctx context.Context) (stats.Snapshot, []string) {
 	return merged, missing
 }
 
+func (s apiStats) Node(ctx context.Context, id string) (stats.Snapshot, error) {
+	for _, m := range s.n.cluster.Members() {
+		if m.ID == id {
+			return s.ask(ctx, m)
+		}
+	}
+	return stats.Snapshot{}, fmt.Errorf("%w: %q", httpapi.ErrUnknownNode, id)
+}
+
 func (s apiStats) ask(ctx context.Context, m cluster.Member) (stats.Snapshot, error) {
 	var snap stats.Snapshot
 	if m.Status == "dead" {

@@ -22,7 +22,7 @@ func (a *app) sayConfirm(index uint64, by *time.Time) {
 	if a.api != "" {
 		command += " --api " + clean(a.api)
 	}
-	fmt.Fprintf(a.stdout, "It is undone at %s (in %s) unless you type:\n\n  %s confirm %d\n\n", by.Local().Format("15:04:05"), short(max(by.Sub(a.now()), 0)), command, index)
+	fmt.Fprintf(a.stdout, "It is undone at %s (in %s) unless you type:\n\n  %s confirm %d\n\n", by.In(a.now().Location()).Format("15:04:05"), short(max(by.Sub(a.now()), 0)), command, index)
 }
 
 func (a *app) confirmCmd() *cobra.Command {

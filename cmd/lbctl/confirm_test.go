@@ -10,7 +10,7 @@ func TestConfirm(t *testing.T) {
 	w := newWorld(t)
 	w.stdin = `{"pools":[{"id":"p","algorithm":"random"}]}`
 	got := w.must(`lbctl apply -f - --confirm-within 5m`)
-	if !strings.Contains(got.stdout, "by change 2\n") || !strings.Contains(got.stdout, " (in 3m30s) unless you type:\n\n  lbctl confirm 2\n") {
+	if !strings.Contains(got.stdout, "by change 2\n") || !strings.Contains(got.stdout, "It is undone at 10:05:00 (in 3m30s) unless you type:\n\n  lbctl confirm 2\n") {
 		t.Errorf("apply: %s", got.stdout)
 	}
 	for line, want := range map[string]string{

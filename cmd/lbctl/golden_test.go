@@ -49,6 +49,8 @@ func TestGolden(t *testing.T) {
 		{"nodes-wide", "lbctl show nodes -o wide"},
 		{"nodes-name", "lbctl show nodes -o name"},
 		{"cluster", "lbctl cluster status"},
+		{"top", "lbctl top --once"},
+		{"top-wide", "lbctl top --once -o wide --pool users"},
 
 		{"add-backend", "lbctl add backend 10.0.1.99:80 --id new"},
 		{"add-backend-wide", "lbctl add backend 10.0.1.99:80 --id new -o wide"},

@@ -122,6 +122,21 @@ func (f *Fake) Cluster(context.Context) (stats.Snapshot, []string) {
 	return f.Counters, f.Missing
 }
 
+// Node implements httpapi.Stats: every node has the same counters.
+func (f *Fake) Node(_ context.Context, id string) (stats.Snapshot, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case !slices.ContainsFunc(f.Nodes, func(m httpapi.Member) bool { return m.ID == id }):
+		return stats.Snapshot{}, fmt.Errorf("%w: %q", httpapi.ErrUnknownNode, id)
+	case slices.Contains(f.Missing, id):
+		return stats.Snapshot{}, context.DeadlineExceeded
+	}
+	snap := f.Counters
+	snap.Nodes = []string{id}
+	return snap, nil
+}
+
 // Backend implements httpapi.Runtime.
 func (f *Fake) Backend(id string) httpapi.BackendRuntime {
 	f.mu.Lock()
