@@ -32,12 +32,12 @@ func TestWatch(t *testing.T) {
 	}{
 		{
 			`lbctl watch --from 2 --count 3`, 0,
-			"10:00:00       3  updated backend a: weight  (anonymous@127.0.0.1)\n" +
+			"10:00:00       3  updated backend a: weight  (local)\n" +
 				"10:00:00       5  backend a: ready, draining  (200 OK)\n" +
-				"10:00:00       5  updated backend a: admin_state  (anonymous@127.0.0.1)\n", "lbctl: watching http://node after index 2\n",
+				"10:00:00       5  updated backend a: admin_state  (local)\n", "lbctl: watching http://node after index 2\n",
 		},
-		{`lbctl watch --from 2 --count 1 --types config -o wide`, 0, "10:00:00       3  updated backend a: weight  (anonymous@127.0.0.1)\n~ backend a\n    weight: 1 -> 7\n", "watching"},
-		{`lbctl watch --from 1 --kinds pool --count 1`, 0, "10:00:00       2  created backend a, created pool p  (anonymous@127.0.0.1)\n", "watching"},
+		{`lbctl watch --from 2 --count 1 --types config -o wide`, 0, "10:00:00       3  updated backend a: weight  (local)\n~ backend a\n    weight: 1 -> 7\n", "watching"},
+		{`lbctl watch --from 1 --kinds pool --count 1`, 0, "10:00:00       2  created backend a, created pool p  (local)\n", "watching"},
 		{`lbctl watch --timeout 50ms`, 0, "", "after index 5"},
 		{`lbctl watch --types verdicts`, 8, "", "takes some of config, state"},
 		{`lbctl watch -o name`, 2, "", "takes -o wide or -o json"},
