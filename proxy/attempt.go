@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lbnode/lbnode/proxy/http1"
 	"github.com/lbnode/lbnode/proxy/upstream"
 )
 
@@ -250,7 +251,8 @@ func (t *attempt) classify(ctx context.Context, err error) upstream.Kind {
 // it, so this goes by its words; a wrong guess changes the code in the answer, not the status.
 func malformed(err error) bool {
 	var proto textproto.ProtocolError
-	if errors.As(err, &proto) || errors.Is(err, errTooManyInterim) {
+	var strict *http1.Error
+	if errors.As(err, &strict) || errors.As(err, &proto) || errors.Is(err, errTooManyInterim) {
 		return true
 	}
 	text := err.Error()

@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
 
+	"github.com/lbnode/lbnode/proxy/http1"
 	"github.com/lbnode/lbnode/proxy/upstream"
 )
 
@@ -74,17 +76,21 @@ func (s *serving) copyBody(ctx context.Context, t *attempt, body io.Reader, flus
 		case err == io.EOF:
 			return upstream.OK, nil
 		case err != nil:
-			return t.broken(ctx), err
+			return t.broken(ctx, err), err
 		}
 	}
 }
 
 // broken says why an answer ended too early.
-func (t *attempt) broken(ctx context.Context) upstream.Kind {
+func (t *attempt) broken(ctx context.Context, err error) upstream.Kind {
 	switch context.Cause(ctx) {
 	case nil:
 		if t.s.body.broken() {
 			return upstream.BadRequest
+		}
+		var strict *http1.Error
+		if errors.As(err, &strict) {
+			return upstream.BadResponse
 		}
 		return upstream.Reset
 	case errTotalTimeout:

@@ -222,6 +222,7 @@ func (s *serving) prepare() {
 	s.socket = webSocketKey(s.r)
 	s.header = RequestHeader(s.r.Header, s.r.Host, s.client)
 	s.id, s.trace = s.trail.MarkHeader(s.header)
+	s.x.name(s.id)
 	if s.socket != "" {
 		s.header["Connection"], s.header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	}

@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"encoding/binary"
-	"encoding/hex"
-	"math/rand/v2"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -47,7 +44,7 @@ func (p *Proxy) Admit(x *Exchange, r *route.Request, c *Client) *Refusal {
 		return f
 	}
 	x.shaped = &shaped{Shape: s, path: strings.Clone(path), vars: shape.Vars{
-		Client: c.Addr, Host: strings.Clone(r.Host), Path: strings.Clone(r.Path), Route: x.Target.RouteID, RequestID: requestID(r, c),
+		Client: c.Addr, Host: strings.Clone(r.Host), Path: strings.Clone(r.Path), Route: x.Target.RouteID,
 	}}
 	if s.Redirect == nil {
 		return nil
@@ -95,17 +92,11 @@ func (c *Client) scheme(r *route.Request) string {
 	return "http"
 }
 
-// requestID is what a trusted proxy calls the request, or a new name.
-func requestID(r *route.Request, c *Client) string {
-	if c.Trusted && r.Header != nil {
-		if v := r.Header.Values("X-Request-Id"); len(v) == 1 && len(v[0]) <= 128 && http1.ValidName(v[0]) {
-			return strings.Clone(v[0])
-		}
+// name tells the id of a request whose fields are those of package net/http.
+func (x *Exchange) name(id string) {
+	if x.shaped != nil {
+		x.shaped.vars.RequestID = id
 	}
-	var b [16]byte
-	binary.BigEndian.PutUint64(b[:], rand.Uint64())
-	binary.BigEndian.PutUint64(b[8:], rand.Uint64())
-	return hex.EncodeToString(b[:])
 }
 
 // on gives the variables of an attempt. A copy: that of a mirrored request is made by another goroutine.
@@ -159,6 +150,7 @@ func (x *Exchange) Forward(c *Client, r *http1.Request, a upstream.Attempt, scra
 	if s == nil {
 		return c.Forward(r, a.Endpoint, scratch)
 	}
+	s.vars.RequestID = string(r.Get(http1.XRequestID)) // Trail.Mark has seen to it
 	r.Path = []byte(s.path)
 	scratch = c.Forward(r, a.Endpoint, scratch)
 	if host := s.hostFor(a.Endpoint); host != "" {

@@ -353,8 +353,8 @@ func (c *checks) redirect(r Redirect) {
 		bare := ""
 		for _, p := range parts {
 			bare += p.Text
-			if p.Var == VarBackend {
-				err = fmt.Errorf("cannot hold {backend}: a redirect has none")
+			if p.Var == VarBackend || p.Var == VarRequestID {
+				err = fmt.Errorf("cannot hold {%s}: a redirect has none", p.Var)
 			}
 		}
 		switch {

@@ -14,7 +14,7 @@ const (
 	VarClientIP  Variable = "client_ip"  // who sent the request, as trusted proxies say
 	VarHost      Variable = "host"       // as received, with its port
 	VarPath      Variable = "path"       // as received, without the query
-	VarRequestID Variable = "request_id" // 32 hex digits, or what a trusted proxy said
+	VarRequestID Variable = "request_id" // the X-Request-Id that goes to the backend
 	VarRoute     Variable = "route"      // id
 	VarBackend   Variable = "backend"    // id; empty before one is chosen
 )

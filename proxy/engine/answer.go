@@ -12,12 +12,6 @@ import (
 // maxInterim bounds 1xx responses to one request.
 const maxInterim = 16
 
-// answerLimits bounds response heads: net/http's portable engine has its own bound for them.
-func answerLimits(l http1.Limits) http1.Limits {
-	l.Head, l.Fields = max(l.Head, 64<<10), max(l.Fields, 256)
-	return l
-}
-
 // answerHead reads a response head. It gives the bytes of an interim response, which is dealt with; minus
 // those of the final one, which is in l.out; or false if there is none yet, or never.
 func (l *loop) answerHead(e *exchange, b []byte) (int, bool) {

@@ -77,7 +77,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	up := cfg.Proxy.Upstream()
 	e := &Engine{
-		cfg: cfg, portable: p, answer: answerLimits(cfg.Limits.Head), plain: up.Dial == nil,
+		cfg: cfg, portable: p, answer: http1.AnswerLimits(min(int(up.MaxHeaderBytes), readSize/2)), plain: up.Dial == nil,
 		log: cfg.Proxy.AccessLog(), maxIdle: max(up.MaxIdlePerBackend/cfg.Loops, 1), idleTimeout: up.IdleTimeout,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())

@@ -21,6 +21,5 @@ func TestPortable_behaves(t *testing.T) {
 		return e
 	}, map[string]string{
 		"expect_refused": "net/http sends its 100 although the backend has refused the body",
-		"bad_response":   "net/http's client takes white space before a colon",
 	})
 }

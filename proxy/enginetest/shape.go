@@ -63,7 +63,7 @@ func testHeaders(t *testing.T, mk New) {
 		if resp.Header.Get("Server") != "" || resp.Header.Get("X-Where") != "b0/p" || len(resp.Header["X-Old"]) != 1 || resp.Header.Get("X-Old") != "2" {
 			t.Errorf("the client got %v", resp.Header)
 		}
-		if id := resp.Header.Get("X-Id"); !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(id) {
+		if id := resp.Header.Get("X-Id"); !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(id) || !strings.Contains(h, "X-Request-Id: "+id+"\r\n") {
 			t.Errorf("request id %q", id)
 		}
 	}

@@ -241,7 +241,8 @@ func TestResponses(t *testing.T) {
 // Every reason that a message can be refused for must have a case.
 func TestCorpus_coversEveryReason(t *testing.T) {
 	t.Parallel()
-	covered := map[string]bool{BadUpgrade.String(): true} // no matter of one message: TestResponse_CheckUpgrade
+	// Those that are no matter of one message: TestResponse_CheckUpgrade, TestAnswerReader.
+	covered := map[string]bool{BadUpgrade.String(): true, UnaskedResponse.String(): true}
 	for _, file := range []string{"requests.txt", "responses.txt"} {
 		for _, c := range readCorpus(t, file) {
 			covered[c.verdict] = true

@@ -53,8 +53,9 @@ const (
 	TrailerTooLarge   // the trailer section is over its limit: RFC 9110 §6.5
 
 	// Responses.
-	BadStatusLine // not version SP 3DIGIT [SP phrase] CRLF with a status from 100 to 599: RFC 9112 §4
-	BadUpgrade    // 101 that nobody asked for, or not the answer to what was asked: RFC 9110 §15.2.2
+	BadStatusLine   // not version SP 3DIGIT [SP phrase] CRLF with a status from 100 to 599: RFC 9112 §4
+	UnaskedResponse // bytes from a backend that nobody has asked for
+	BadUpgrade      // 101 that nobody asked for, or not the answer to what was asked: RFC 9110 §15.2.2
 
 	reasonCount
 )
@@ -105,6 +106,7 @@ var reasons = [reasonCount]reasonInfo{
 	ForbiddenTrailer:    {"forbidden_trailer", http.StatusBadRequest},
 	TrailerTooLarge:     {"trailer_too_large", http.StatusRequestHeaderFieldsTooLarge},
 	BadStatusLine:       {"bad_status_line", http.StatusBadGateway},
+	UnaskedResponse:     {"unasked_response", http.StatusBadGateway},
 	BadUpgrade:          {"bad_upgrade", http.StatusBadGateway},
 }
 

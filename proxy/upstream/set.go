@@ -36,7 +36,7 @@ type Config struct {
 
 // DefaultConfig has every default but Logger and Stats, which have none.
 func DefaultConfig() Config {
-	return Config{IdleTimeout: 4 * time.Second, MaxIdlePerBackend: 256, MaxIdle: 8192, MaxHeaderBytes: 256 << 10}
+	return Config{IdleTimeout: 4 * time.Second, MaxIdlePerBackend: 256, MaxIdle: 8192, MaxHeaderBytes: 64 << 10}
 }
 
 // Validate names the first field that cannot be used.

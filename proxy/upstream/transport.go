@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/lbnode/lbnode/proxy/http1"
 	"github.com/lbnode/lbnode/state"
 )
 
@@ -44,17 +45,22 @@ func (s *Set) newTransport(key transportKey) *http.Transport {
 	if key.proxy != "" {
 		dial = announcing(dial, key.proxy)
 	}
+	lim, clear := http1.AnswerLimits(int(s.cfg.MaxHeaderBytes)), dialer(dial)
+	if key.protocol != state.ProtocolH2 && key.protocol != state.ProtocolH2C || key.proxy != "" {
+		clear = strict(dial, lim)
+	}
+	cfg := tlsConfig(key.tls)
 	return &http.Transport{
 		DisableKeepAlives:      key.proxy != "", // a connection speaks for one client
 		Proxy:                  nil,             // a balancer's backends are reached directly, whatever the environment says
-		DialContext:            dial,
-		TLSClientConfig:        tlsConfig(key.tls),
-		TLSHandshakeTimeout:    dialTimeout,
+		DialContext:            clear,
+		DialTLSContext:         secure(dial, cfg, key, lim),
+		TLSClientConfig:        cfg,
 		DisableCompression:     true, // else the body would be decoded behind our back
 		MaxIdleConns:           s.cfg.MaxIdle,
 		MaxIdleConnsPerHost:    s.cfg.MaxIdlePerBackend,
 		IdleConnTimeout:        s.cfg.IdleTimeout,
-		MaxResponseHeaderBytes: s.cfg.MaxHeaderBytes,
+		MaxResponseHeaderBytes: 2 * s.cfg.MaxHeaderBytes, // it counts otherwise; strict is what bounds HTTP/1.1
 		ExpectContinueTimeout:  expectWait,
 		Protocols:              protocols(key),
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: h2Idle, PingTimeout: h2Ping},
