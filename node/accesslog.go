@@ -29,8 +29,8 @@ func (n *Node) buildAccessLog() (proxy.AccessLog, error) {
 	return log, nil
 }
 
-// Reload does what an operator asks for by SIGHUP: it opens the access log's file anew, after a rotation.
-func (n *Node) Reload() {
+// reopenAccessLog opens the access log's file anew, after a rotation.
+func (n *Node) reopenAccessLog() {
 	if n.accessLog == nil {
 		return
 	}

@@ -15,6 +15,7 @@ const viewFileInterval = time.Second
 func (n *Node) startLoops(ctx context.Context) {
 	n.loops.Go(func() { n.followViews(ctx) })
 	n.loops.Go(func() { n.followMembers(ctx) })
+	n.loops.Go(func() { n.followFiles(ctx) })
 	n.loops.Go(func() { n.followLeadership(ctx) })
 	n.loops.Go(func() { n.backups.follow(ctx) })
 	n.loops.Go(func() {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ import (
 	"github.com/lbnode/lbnode/health"
 	"github.com/lbnode/lbnode/httpapi"
 	"github.com/lbnode/lbnode/internal/config"
+	"github.com/lbnode/lbnode/internal/reload"
 	"github.com/lbnode/lbnode/internal/telemetry"
 	"github.com/lbnode/lbnode/proxy"
 	"github.com/lbnode/lbnode/proxy/accesslog"
@@ -61,6 +63,11 @@ type Node struct {
 
 	accessLog *accesslog.Log // nil = none
 
+	files   []*reload.Files
+	reloads chan struct{}
+	token   atomic.Pointer[string] // of --api-token-file
+	apiTLS  *tls.Config            // nil = the API speaks clear text
+
 	draining atomic.Bool
 	fatal    chan error // the first reason to end the process
 	cleanup  stack
@@ -84,13 +91,13 @@ func (s *stack) close() error {
 // New builds a node and opens its listeners. It reads the data dir, refusing one that is damaged or
 // belongs to somebody else, and starts nothing. On error everything is closed again.
 func New(cfg config.Config, opts Options) (_ *Node, err error) {
-	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, fatal: make(chan error, 1)}
+	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, fatal: make(chan error, 1), reloads: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.cleanup.close())
 		}
 	}()
-	for _, build := range []func() error{n.buildState, n.listenAPI, n.buildCluster, n.buildProxy, n.buildHealth, n.buildAPI} {
+	for _, build := range []func() error{n.buildState, n.buildAccess, n.buildAPITLS, n.listenAPI, n.buildCluster, n.buildProxy, n.buildHealth, n.buildAPI} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -219,7 +226,7 @@ func essential(cmd []byte) bool {
 
 func (n *Node) meta() gossip.Meta {
 	return gossip.Meta{
-		API: n.reachable(n.apiAddr.Addr().String()), Proxy: n.proxyAddr(), Version: n.opts.Version,
+		API: n.apiURL(), Proxy: n.proxyAddr(), Version: n.opts.Version,
 		Proto: [2]uint8{1, 1}, Voter: !n.cfg.NonVoter, Draining: n.draining.Load(),
 	}
 }
@@ -300,7 +307,7 @@ func (n *Node) buildAPI() error {
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster, new(atomic.Bool)}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
 	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n.cluster}
-	cfg.Access.Open = true // settings that would let others reach it are refused
+	cfg.Access = n.access(cfg.Access)
 	cfg.Backups = n.backups
 	cfg.Metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 	if n.admin, err = httpapi.New(cfg); err != nil {
@@ -399,7 +406,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	n.loops.Go(func() {
-		if err := n.api.Serve(n.apiAddr); !errors.Is(err, http.ErrServerClosed) {
+		if err := n.serveAPI(); !errors.Is(err, http.ErrServerClosed) {
 			n.fail(fmt.Errorf("admin API: %w", err))
 		}
 	})

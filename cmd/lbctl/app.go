@@ -17,8 +17,10 @@ import (
 
 // Environment variables.
 const (
-	envAPI   = "LBCTL_API"
-	envToken = "LBCTL_TOKEN"
+	envAPI       = "LBCTL_API"
+	envToken     = "LBCTL_TOKEN"
+	envTokenFile = "LBCTL_TOKEN_FILE"
+	envCACert    = "LBCTL_CACERT"
 )
 
 const defaultAPI = "http://127.0.0.1:9080"
@@ -35,6 +37,7 @@ type app struct {
 
 	// Flags of all commands.
 	api, token, output, requestID, consistency string
+	files                                      connFiles
 	timeout                                    time.Duration
 	json, dry                                  bool
 
@@ -99,7 +102,11 @@ Exit codes: 0 done, 1 other, 2 usage, 3 not found, 4 conflict, 5 not authorized,
 	})
 	f := root.PersistentFlags()
 	f.StringVarP(&a.api, "api", "b", "", "API addresses of nodes, separated by commas; the next is tried when one fails (env "+envAPI+", else "+defaultAPI+")")
-	f.StringVar(&a.token, "token", "", "bearer token (env "+envToken+")")
+	f.StringVar(&a.token, "token", "", "token; others on this host can see it in the list of processes, so better env "+envToken+" or --token-file")
+	f.StringVar(&a.files.token, "token-file", "", "file with the token (env "+envTokenFile+")")
+	f.StringVar(&a.files.ca, "ca-file", "", "PEM file with the authorities of the nodes' certificates (env "+envCACert+", else the system's)")
+	f.StringVar(&a.files.cert, "client-cert-file", "", "PEM file with lbctl's own certificate, for nodes that want one")
+	f.StringVar(&a.files.key, "client-key-file", "", "PEM file with its private key")
 	f.DurationVar(&a.timeout, "timeout", 30*time.Second, "bound of the whole command, waiting included")
 	f.StringVarP(&a.output, "output", "o", "", "table, wide, json, yaml or name; json is the API's answer")
 	f.StringVar(&a.consistency, "consistency", "", "how new what is shown must be: stale (what the node has, the default), leader or linearizable")
@@ -107,7 +114,7 @@ Exit codes: 0 done, 1 other, 2 usage, 3 not found, 4 conflict, 5 not authorized,
 	f.BoolVar(&a.dry, "dry", false, "print the request that would be sent, and change nothing")
 	f.StringVar(&a.requestID, "request-id", "", "Idempotency-Key of a change: repeats with the same one have their effect once")
 	root.AddCommand(a.addCmd(), a.setCmd(), a.showCmd(), a.switchCmd(true), a.switchCmd(false), a.deleteCmd(),
-		a.clusterCmd(), a.nodeCmd(), a.applyCmd(false), a.applyCmd(true), a.confirmCmd(), a.historyCmd(), a.watchCmd(), a.topCmd(), a.rollbackCmd(), a.snapshotCmd(), a.keygenCmd(), a.versionCmd(), a.completionCmd())
+		a.clusterCmd(), a.nodeCmd(), a.tokenCmd(), a.applyCmd(false), a.applyCmd(true), a.confirmCmd(), a.historyCmd(), a.watchCmd(), a.topCmd(), a.rollbackCmd(), a.snapshotCmd(), a.keygenCmd(), a.versionCmd(), a.completionCmd())
 	return root
 }
 
@@ -168,11 +175,17 @@ func (a *app) connect() (*client.Client, error) {
 		return nil, usagef("%w (--api or %s)", err, envAPI)
 	}
 	cfg := client.DefaultConfig()
-	cfg.URLs, cfg.Token, cfg.Timeout = urls, firstOf(a.token, a.env[envToken]), a.timeout
+	cfg.URLs, cfg.Timeout = urls, a.timeout
+	if cfg.Token, err = a.bearer(); err != nil {
+		return nil, err
+	}
 	cfg.Consistency = a.consistency
 	cfg.UserAgent = "lbctl/" + buildinfo.Version()
 	if a.transport != nil {
 		cfg.Transport = a.transport
+	}
+	if err := a.trust(cfg.Transport); err != nil {
+		return nil, err
 	}
 	if a.client, err = client.New(cfg); err != nil {
 		return nil, usagef("%w", err)

@@ -203,7 +203,7 @@ func hintFor(err error) string {
 	case errors.Is(err, client.ErrUnreachable):
 		return "name the API addresses of the nodes with --api or " + envAPI
 	case errors.Is(err, client.ErrUnauthorized):
-		return "give a token with the needed role by --token or " + envToken
+		return "give a token with the needed role by --token-file or " + envToken
 	case errors.Is(err, client.ErrNoLeader):
 		return "`lbctl cluster status` shows which nodes are missing"
 	}

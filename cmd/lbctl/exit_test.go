@@ -136,7 +136,7 @@ func TestExitCodes_auth(t *testing.T) {
 	}))
 	defer guard.Close()
 	w.env = []string{envAPI + "=" + guard.URL}
-	if got := w.line("lbctl show backends"); got.code != exitAuth || !strings.Contains(got.stderr, "--token or LBCTL_TOKEN") {
+	if got := w.line("lbctl show backends"); got.code != exitAuth || !strings.Contains(got.stderr, "--token-file or LBCTL_TOKEN") {
 		t.Errorf("without token = %+v, want exit %d and a hint", got, exitAuth)
 	}
 	w.env = append(w.env, envToken+"=wrong")

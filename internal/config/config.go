@@ -26,6 +26,11 @@ type Config struct {
 	TLSCertFile     string
 	TLSKeyFile      string
 	APIAddr         string
+	APITokenFile    string
+	APITLSCertFile  string
+	APITLSKeyFile   string
+	APIClientCAFile string
+	MetricsOpen     bool // /metrics needs no token
 	ClusterAddr     string
 	AdvertiseAddr   string // "" = derived from ClusterAddr
 	Join            []string
@@ -169,6 +174,12 @@ func (c Config) checkTLS() error {
 	if len(c.ProxyTLSAddrs) > 0 && c.TLSCertFile == "" {
 		return fmt.Errorf("--proxy-tls-addr %s needs --tls-cert-file and --tls-key-file", c.ProxyTLSAddrs[0])
 	}
+	if (c.APITLSCertFile == "") != (c.APITLSKeyFile == "") {
+		return fmt.Errorf("--api-tls-cert-file and --api-tls-key-file belong together; give both")
+	}
+	if c.APIClientCAFile != "" && c.APITLSCertFile == "" {
+		return fmt.Errorf("--api-client-ca-file %s needs --api-tls-cert-file and --api-tls-key-file", c.APIClientCAFile)
+	}
 	return nil
 }
 
@@ -186,12 +197,12 @@ func (c Config) checkExposure() error {
 			}
 		}
 	}
-	if !isLoopback(c.APIAddr) {
-		return fmt.Errorf("--api-addr %s is not a loopback address, and without tokens anyone who reaches it could change the cluster. "+
-			"Use a loopback address such as 127.0.0.1:9080 and reach it from elsewhere over ssh (or --insecure in a lab)", c.APIAddr)
-	}
 	return nil
 }
+
+// APIExposed says that others than this host can reach the API. Whether there are tokens then only the state
+// knows.
+func (c Config) APIExposed() bool { return !isLoopback(c.APIAddr) }
 
 func isLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
