@@ -206,12 +206,22 @@ func (res resource) commitRaw(c *call, op state.Op, doc map[string]json.RawMessa
 			detail: fmt.Sprintf("the change of %s %q was made at index %d, and the object has been deleted since", res.kind, op.ID, r.ModifyIndex),
 		}
 	}
-	a := c.object(v, o)
+	a := c.written(v, o, r)
 	if r.Effect == state.EffectCreated && res.kind != state.KindSettings { // which were there with their defaults
 		a.status = http.StatusCreated
 		a.header.Set("Location", c.base()+res.path+"/"+op.ID)
 	}
 	return a, nil
+}
+
+// written answers with the object as it is now and the ETag of what this change made of it: somebody else may have
+// changed it since, and an If-Match that was not meant for that must fail.
+func (c *call) written(v *state.View, o state.Object, r state.OpResult) answer {
+	a := c.object(v, o)
+	if r.ModifyIndex > 0 {
+		a.header.Set("ETag", api.ETag(r.ModifyIndex))
+	}
+	return a
 }
 
 // do proposes one operation and waits until this node shows its effect.
