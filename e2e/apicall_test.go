@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -63,6 +64,10 @@ func (n *node) call(method, path string, body any, headers ...string) (answer, e
 }
 
 func exchange(c *http.Client, method, url string, body any, headers ...string) (answer, error) {
+	return exchangeIn(context.Background(), c, method, url, body, headers...)
+}
+
+func exchangeIn(ctx context.Context, c *http.Client, method, url string, body any, headers ...string) (answer, error) {
 	var payload io.Reader
 	switch b := body.(type) {
 	case nil:
@@ -77,7 +82,7 @@ func exchange(c *http.Client, method, url string, body any, headers ...string) (
 		}
 		payload = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequest(method, url, payload)
+	req, err := http.NewRequestWithContext(ctx, method, url, payload)
 	if err != nil {
 		return answer{}, err
 	}

@@ -24,7 +24,12 @@ func canInject() bool {
 func (n *node) failDisk(fault string) {
 	n.t.Helper()
 	release := n.inject(fault)
-	n.logged(formTime, "lbnode: raft store failed")
+	eventually(n.t, formTime, n.name+" gives up in this life", func() error {
+		if log := n.logSince(); !strings.Contains(log, "lbnode: raft store failed") {
+			return fmt.Errorf("its log:\n%s", log)
+		}
+		return nil
+	})
 	release() // a call that is held cannot end, nor can its process
 	if code := n.wait(formTime); code == 0 {
 		n.t.Errorf("%s ended with code 0", n.name)

@@ -42,15 +42,18 @@ func (p proposer) Propose(ctx context.Context, cmd []byte) ([]byte, uint64, erro
 	case errors.Is(err, cluster.ErrOutcomeUnknown):
 		err = fmt.Errorf("%w: %w", state.ErrOutcomeUnknown, err)
 	case errors.Is(err, cluster.ErrStoreFull):
-		err = storeFull{err}
+		err = renamed{err, state.ErrStoreFull}
 	}
 	return resp, index, err
 }
 
-// storeFull gives cluster.ErrStoreFull the edges' name and keeps its text, which is for operators.
-type storeFull struct{ error }
+// renamed is an error whose text is for operators as it is, under the name that the edges know.
+type renamed struct {
+	error
+	name error
+}
 
-func (e storeFull) Unwrap() error { return state.ErrStoreFull }
+func (e renamed) Unwrap() error { return e.name }
 
 // apiStore adds what only consensus knows: whether the view may be behind.
 type apiStore struct {
