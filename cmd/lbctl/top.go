@@ -236,10 +236,19 @@ func (t *top) nodeColumns(fr *frame) []column[api.Node] {
 			}
 			return strconv.FormatUint(*n.Lag, 10)
 		}},
-		{head: "HEARD", cell: func(n api.Node) string { return n.LastContact }, wide: true},
+		{head: "HEARD", cell: heard, wide: true},
 		{head: "PROXY", cell: func(n api.Node) string { return n.Proxy }},
 		{head: "API", cell: func(n api.Node) string { return n.API }, wide: true},
 	}
+}
+
+// heard is when a node last answered, as far as it matters.
+func heard(n api.Node) string {
+	d, err := time.ParseDuration(n.LastContact)
+	if err != nil {
+		return ""
+	}
+	return d.Round(time.Millisecond).String()
 }
 
 func (t *top) backendColumns(fr *frame) []column[api.Backend] {

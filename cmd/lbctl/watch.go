@@ -151,6 +151,9 @@ func (w *watcher) printState(s api.BackendState) bool {
 		return false
 	}
 	w.seen[s.ID] = now
+	if was == "" && s.Verdict == "unknown" { // a new backend, of which the change tells
+		return false
+	}
 	text := "backend " + s.ID + ": "
 	if was != "" {
 		text += was + " -> "

@@ -107,7 +107,7 @@ func TestStateText(t *testing.T) {
 	var out bytes.Buffer
 	w := &watcher{app: &app{stdout: &out, now: func() time.Time { return epoch }}, seen: map[string]string{}}
 	for _, s := range []api.BackendState{
-		{ID: "a", Index: 1, NodeState: "init"},
+		{ID: "a", Index: 1, NodeState: "init", Verdict: "unknown"},
 		{ID: "a", Index: 2, NodeState: "ready", VerdictText: "200 OK"},
 		{ID: "a", Index: 3, NodeState: "ready", VerdictText: "204 No Content"}, // the same to an operator
 		{ID: "a", Index: 4, NodeState: "error", VerdictText: "refused"},
@@ -115,7 +115,7 @@ func TestStateText(t *testing.T) {
 		s.Since = epoch
 		w.printState(s)
 	}
-	const want = "10:00:00       1  backend a: init\n10:00:00       2  backend a: init -> ready  (200 OK)\n10:00:00       4  backend a: ready -> error  (refused)\n"
+	const want = "10:00:00       2  backend a: init -> ready  (200 OK)\n10:00:00       4  backend a: ready -> error  (refused)\n"
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}
