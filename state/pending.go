@@ -131,14 +131,22 @@ func (a *applier) settle(s Settlement, c Command) (string, *Refusal) {
 }
 
 // revert makes every object of a pending change again what it was before, but for those that are not as the
-// change left them: what somebody has said since is left alone. It restores first, pools before what names
-// them, and then deletes, pools last; backends drain.
+// change left them: what somebody has said since is left alone. It restores first, what is named before
+// what names it, and then deletes, the other way round; backends drain.
 func (a *applier) revert(p *Pending) string {
 	r := reverting{applier: a, change: p.Change}
-	r.restore(KindPool, KindBackend, KindRoute)
-	r.restoreFrontends()
-	for _, k := range []Kind{KindRoute, KindBackend, KindPool} {
-		r.each(k, r.remove)
+	order := revertedKinds()
+	for _, k := range order {
+		if k == KindFrontend {
+			r.restoreFrontends()
+		} else {
+			r.restore(k)
+		}
+	}
+	for _, k := range slices.Backward(order) {
+		if k != KindFrontend {
+			r.each(k, r.remove)
+		}
 	}
 	note := fmt.Sprintf("revert of %d, which was not confirmed by %s", p.Index, p.Deadline.UTC().Format(time.RFC3339))
 	if len(r.changed) > 0 {
@@ -148,6 +156,11 @@ func (a *applier) revert(p *Pending) string {
 		note += "; kept, as still in use: " + strings.Join(r.kept, ", ")
 	}
 	return note
+}
+
+// revertedKinds lists every kind, those that are named by others before them.
+func revertedKinds() []Kind {
+	return []Kind{KindSettings, KindCertificate, KindPool, KindBackend, KindRoute, KindFrontend, KindToken}
 }
 
 // reverting undoes one change.
@@ -191,14 +204,12 @@ func decommissions(o ObjectChange) bool {
 }
 
 // restore brings back what was there before the change.
-func (r *reverting) restore(kinds ...Kind) {
-	for _, k := range kinds {
-		r.each(k, func(o ObjectChange, cur Object) {
-			if o.Before != nil {
-				r.bring(o, cur)
-			}
-		})
-	}
+func (r *reverting) restore(k Kind) {
+	r.each(k, func(o ObjectChange, cur Object) {
+		if o.Before != nil && !r.bring(o, cur) {
+			r.changed = append(r.changed, string(o.Kind)+"/"+o.ID)
+		}
+	})
 }
 
 // bring puts an object back, and says whether it could.
@@ -210,8 +221,10 @@ func (r *reverting) bring(o ObjectChange, cur Object) bool {
 	if cur != nil && reflect.DeepEqual(cur.Spec(), spec) {
 		return true
 	}
-	if r.unique(spec) != nil {
-		return false
+	for _, refusal := range []*Refusal{r.unique(spec), r.needCertificate(spec), r.keepAdmin(cur, spec, false)} {
+		if refusal != nil {
+			return false
+		}
 	}
 	r.store(spec, cur)
 	return true

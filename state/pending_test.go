@@ -165,6 +165,37 @@ func differences(a, b *View) []string {
 	return out
 }
 
+// Every kind of object is undone, and no revert takes the last admin away.
+func TestPending_revertsAllKinds(t *testing.T) {
+	t.Parallel()
+	hash := func(c string) string { return strings.Repeat(c, 64) }
+	l := newLog(t)
+	l.must(lines(t, `put token root {"role":"admin","hash":"`+hash("a")+`"}
+put token eve {"role":"admin","hash":"`+hash("b")+`"}
+put pool p {}`)...)
+	was := l.view
+	l.confirmed(lines(t, `patch settings cluster {"fence_after":"5s"}
+patch token eve {"role":"viewer"}
+put token new {"role":"operator","hash":"`+hash("c")+`"}
+patch pool p {"algorithm":"random"}`)...)
+	l.settle(2, true)
+	if d := differences(was, l.view); len(d) != 0 {
+		t.Errorf("after the revert there differ %v", d)
+	}
+	for _, k := range Kinds() {
+		if !slices.Contains(revertedKinds(), k) {
+			t.Errorf("a revert leaves objects of kind %s out", k)
+		}
+	}
+	l = newLog(t)
+	l.must(lines(t, `put token eve {"role":"viewer","hash":"`+hash("b")+`"}`)...)
+	l.confirmed(lines(t, `patch token eve {"role":"admin"}`)...)
+	l.settle(2, true)
+	if tok, _ := l.view.Token("eve"); tok.Role != RoleAdmin || !strings.Contains(last(l.view).Summary, "token/eve") {
+		t.Errorf("eve is %s, history: %s", tok.Role, last(l.view).Summary)
+	}
+}
+
 func TestPending_confirm(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
