@@ -67,6 +67,10 @@ type identity struct {
 	// no member has this id. Members of this id in earlier ones were another life of
 	// it; one added later, with this address, is this node.
 	NotBefore uint64 `json:"not_before,omitempty"`
+	// Replaces is the member that this node was before its directory was damaged; it
+	// is removed once this node is in. Until it has joined, this node starts no
+	// cluster of its own.
+	Replaces string `json:"replaces,omitempty"`
 }
 
 // dataDir is the locked data directory and the identity in it.
@@ -117,8 +121,8 @@ func (d *dataDir) checkFormat() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, name := range []string{identityFile, filepath.Join(raftDir, boltFile)} {
 			if _, err := os.Stat(d.file(name)); err == nil {
-				return fmt.Errorf("%w: %s exists but %s is missing, so this is not a whole lbnode directory: put the file back from a copy, or move %s aside and join under a new --name",
-					ErrForeignStore, d.file(name), path, d.path)
+				return fmt.Errorf("%w: %s exists but %s is missing, so this is not a whole lbnode directory: put the file back from a copy, or %s",
+					ErrForeignStore, d.file(name), path, d.cure())
 			}
 		}
 		return writeFileSync(path, fmt.Appendf(nil, "lbnode-data %d\n", dataFormat))
@@ -142,8 +146,8 @@ func (d *dataDir) load(want string) error {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(d.file(raftDir, boltFile)); err == nil {
-			return fmt.Errorf("%w: %s is missing beside %s: put it back from a copy, or move %s aside and join under a new --name",
-				ErrForeignStore, path, d.file(raftDir, boltFile), d.path)
+			return fmt.Errorf("%w: %s is missing beside %s: put it back from a copy, or %s",
+				ErrForeignStore, path, d.file(raftDir, boltFile), d.cure())
 		}
 		if want == "" {
 			if want, err = hostID(); err != nil {
@@ -157,15 +161,15 @@ func (d *dataDir) load(want string) error {
 	}
 	var id identity
 	if err := json.Unmarshal(b, &id); err != nil {
-		return fmt.Errorf("%w: %s: %w: put it back from a copy, or move %s aside and join under a new --name", ErrDamagedStore, path, err, d.path)
+		return fmt.Errorf("%w: %s: %w: put it back from a copy, or %s", ErrDamagedStore, path, err, d.cure())
 	}
 	switch id.Phase {
 	case phaseNew, phaseForming, phaseJoining, phaseMember, phaseRemoved:
 	default:
-		return fmt.Errorf("%w: %s has the unknown phase %q: put it back from a copy, or move %s aside and join under a new --name", ErrDamagedStore, path, id.Phase, d.path)
+		return fmt.Errorf("%w: %s has the unknown phase %q: put it back from a copy, or %s", ErrDamagedStore, path, id.Phase, d.cure())
 	}
 	if !nodeIDPattern.MatchString(id.NodeID) || (id.Phase != phaseNew && id.ClusterID == "") {
-		return fmt.Errorf("%w: %s is incomplete: put it back from a copy, or move %s aside and join under a new --name", ErrDamagedStore, path, d.path)
+		return fmt.Errorf("%w: %s is incomplete: put it back from a copy, or %s", ErrDamagedStore, path, d.cure())
 	}
 	if want != "" && want != id.NodeID {
 		return fmt.Errorf("%w: %s belongs to node %q, not to %q: start with --name %s, or give this node its own --data-dir", ErrForeignStore, path, id.NodeID, want, id.NodeID)

@@ -37,7 +37,8 @@ type joinRequest struct {
 	Addr     string   `json:"addr"`
 	NonVoter bool     `json:"non_voter,omitempty"`
 	Version  string   `json:"version,omitempty"`
-	Proto    [2]uint8 `json:"proto"` // lowest and highest command protocol
+	Proto    [2]uint8 `json:"proto"`              // lowest and highest command protocol
+	Replaces string   `json:"replaces,omitempty"` // the member that the node was before Rejoin; it is to go first
 }
 
 type joinResponse struct {
@@ -232,7 +233,7 @@ func (n *Node) join(ctx context.Context, step string, addrs []string) error {
 // askLeader puts the question to one member after the other, following each to
 // the leader it names.
 func (n *Node) askLeader(ctx context.Context, step string, addrs []string) (resp joinResponse, err error) {
-	req := joinRequest{Step: step, ID: n.ID(), Addr: n.Advertise(), NonVoter: n.dir.get().NonVoter || n.cfg.NonVoter, Version: n.cfg.Meta.Version, Proto: n.cfg.Meta.Proto}
+	req := joinRequest{Step: step, ID: n.ID(), Addr: n.Advertise(), NonVoter: n.dir.get().NonVoter || n.cfg.NonVoter, Version: n.cfg.Meta.Version, Proto: n.cfg.Meta.Proto, Replaces: n.dir.get().Replaces}
 	var errs []error
 	for _, addr := range addrs {
 		for range maxRedirects + 1 {
@@ -281,6 +282,11 @@ func (n *Node) serveJoin(ctx context.Context, p transport.Peer, req joinRequest)
 	case req.Proto[0] > own.Proto[1] || req.Proto[1] < own.Proto[0]:
 		return refuse("lbnode %s speaks command protocols %d to %d, this cluster (lbnode %s) %d to %d: install a version in between on the older side first",
 			req.Version, req.Proto[0], req.Proto[1], own.Version, own.Proto[0], own.Proto[1])
+	}
+	if req.Replaces != "" && req.Step == stepAsk {
+		if err := n.makeRoom(ctx, req); err != nil {
+			return joinResponse{}, err
+		}
 	}
 	if err := n.lockMembership(ctx); err != nil {
 		return joinResponse{}, err

@@ -226,7 +226,12 @@ func (n *Node) Start(ctx context.Context) error {
 		return errors.New("cluster node was started before")
 	}
 	id := n.dir.get()
+	if id.Replaces != "" {
+		n.spawn(n.replace)
+	}
 	switch {
+	case id.Phase == phaseNew && id.Replaces != "" && len(n.cfg.Join) == 0:
+		return fmt.Errorf("this node is to take the place of %q in a cluster: start it with --join and the cluster address of a member", id.Replaces)
 	case id.Phase != phaseNew:
 		n.log.Info("resuming membership", "node", id.NodeID, "cluster", id.ClusterID, "phase", string(id.Phase))
 		if err := n.resume(id); err != nil {

@@ -84,7 +84,12 @@ func openStore(cfg storeConfig) (_ *store, err error) {
 
 // damaged makes the error for a file of d that cannot be trusted.
 func (d *dataDir) damaged(file string, err error) error {
-	return fmt.Errorf("%w: %s: %w: move %s aside and join again under a new --name (a lone node: restore a saved snapshot)", ErrDamagedStore, file, err, d.path)
+	return fmt.Errorf("%w: %s: %w: %s (a lone node: start on an empty --data-dir and restore a backup)", ErrDamagedStore, file, err, d.cure())
+}
+
+// cure is the way out of a directory that cannot be trusted.
+func (d *dataDir) cure() string {
+	return fmt.Sprintf("lbnode rejoin --data-dir %s --join HOST:PORT moves its files aside and joins again under a new --name", d.path)
 }
 
 // openMode says what openBolt is for.

@@ -48,6 +48,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return exitFailed
 		}
 		return exitOK
+	case "recover":
+		return runRecover(args, stdout, stderr)
+	case "rejoin":
+		return runRejoin(ctx, args, stdout, stderr)
 	case "keygen":
 		fmt.Fprintln(stdout, transport.NewKey())
 		return exitOK
@@ -70,6 +74,11 @@ func runNode(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "lbnode:", err)
 		return exitUsage
 	}
+	return serve(ctx, cfg, stdout, stderr)
+}
+
+// serve runs a node until ctx ends, or it cannot go on.
+func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) int {
 	log := telemetry.NewLogger(stderr, cfg.LogFormat, cfg.LogLevel)
 	n, err := node.New(cfg, node.Options{Version: buildinfo.Version(), Logger: log, Stdout: stdout})
 	if err != nil {

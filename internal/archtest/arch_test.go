@@ -58,7 +58,7 @@ var rules = map[string]rule{
 	"internal/strictjson":     {},
 	"tlsstore":                {ours: []string{"state", "internal/seal"}},
 	"internal/telemetry":      {ours: []string{"stats"}, others: []string{"github.com/armon/go-metrics", "github.com/prometheus/client_golang"}},
-	"cmd/lbnode":              {ours: []string{"cluster/transport", "internal/buildinfo", "internal/config", "internal/demo", "internal/telemetry", "node"}},
+	"cmd/lbnode":              {ours: []string{"cluster", "state", "cluster/transport", "internal/buildinfo", "internal/config", "internal/demo", "internal/telemetry", "node"}},
 	"cmd/lbctl":               {ours: []string{"api", "client", "state", "cluster/transport", "internal/auth", "internal/backup", "internal/buildinfo", "internal/seal"}, others: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "golang.org/x/term"}},
 	"e2e":                     {},
 	"proxy/internal/viewtest": {ours: []string{"state"}},

@@ -325,6 +325,8 @@ func usage(w io.Writer, opts []option) {
 Usage:
   lbnode [flags]          run a node
   lbnode demo             run three nodes and three sample backends on loopback
+  lbnode recover          after the majority of the voters is lost for good; shows first, see lbnode recover --help
+  lbnode rejoin           join again after the data dir was damaged; see lbnode rejoin --help
   lbnode keygen           print a new cluster key
   lbnode version          print the version
 
