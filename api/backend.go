@@ -53,6 +53,10 @@ const (
 	SourceLocal  = "local"  // the answering node's own veto
 	SourceWeight = "weight" // weight 0
 	SourcePool   = "pool"   // the pool's initial and on_empty
+
+	SourceOutlier   = "outlier"    // the answering node has ejected it after failures in a row
+	SourceLimit     = "limit"      // it has as many requests from the answering node as max_connections allows
+	SourceSlowStart = "slow_start" // the answering node gives it a part of its share
 )
 
 // BackendInput is what a client says about a backend. Nil and empty fields are left out.

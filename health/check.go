@@ -103,6 +103,26 @@ type httpCheck struct {
 	http2    bool        // HTTP/2 is possible: TLS with ALPN, or clear text with prior knowledge
 	http1    bool
 	timeout  time.Duration
+	proxy    string // header of the PROXY protocol that comes first; "" = none
+}
+
+// The headers of the PROXY protocol that say that a connection speaks for itself.
+const (
+	proxyUnknown = "PROXY UNKNOWN\r\n"
+	proxyLocal   = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+)
+
+// dial connects, and says what a backend that speaks the PROXY protocol waits for.
+func (c *httpCheck) dial(ctx context.Context) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.addr)
+	if err != nil || c.proxy == "" {
+		return conn, err
+	}
+	if _, err := io.WriteString(conn, c.proxy); err != nil { // fits into any socket buffer
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // newHTTPCheck reads the pool's settings. The path counts from the root of the server, with one exception:
@@ -127,6 +147,13 @@ func newHTTPCheck(addr state.Address, p *state.PoolSpec, version string) (*httpC
 	c := &httpCheck{
 		url: u, host: h.Host, method: h.Method, addr: addr.HostPort(), statuses: statuses,
 		agent: "lbnode-health/" + version,
+	}
+	switch p.ProxyProtocol {
+	case state.ProxyProtocolV1:
+		c.proxy = proxyUnknown
+	case state.ProxyProtocolV2:
+		c.proxy = proxyLocal
+	case state.ProxyProtocolNone:
 	}
 	if c.method == "" {
 		c.method = http.MethodGet
@@ -212,7 +239,7 @@ func (c *httpCheck) request(ctx context.Context) *http.Request {
 // byHand speaks HTTP/1.1 on a connection of its own in the caller's goroutine: with thousands of backends
 // the goroutines, timers and pools of an http.Transport would be most of the cost of a probe.
 func (c *httpCheck) byHand(ctx context.Context) (int, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.addr)
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -260,9 +287,7 @@ func (c *httpCheck) byTransport(ctx context.Context) (int, error) {
 		Protocols: protocols, TLSClientConfig: c.tls.Clone(), DisableKeepAlives: true, DisableCompression: true,
 		MaxResponseHeaderBytes: maxAnswer,
 		// The transport detaches its dial from the request; a probe must leave nothing running.
-		DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, addr)
-		},
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return c.dial(ctx) },
 	}
 	defer tr.CloseIdleConnections()
 	resp, err := tr.RoundTrip(c.request(ctx))

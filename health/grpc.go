@@ -77,9 +77,7 @@ func (c *grpcCheck) ask(ctx context.Context) error {
 	tr := &http.Transport{
 		Protocols: protocols, TLSClientConfig: c.tls.Clone(), DisableKeepAlives: true, DisableCompression: true,
 		MaxResponseHeaderBytes: maxAnswer,
-		DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, addr)
-		},
+		DialContext:            func(context.Context, string, string) (net.Conn, error) { return c.dial(ctx) },
 	}
 	defer tr.CloseIdleConnections()
 	req := (&http.Request{

@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -81,5 +82,39 @@ func TestCheck_grpc(t *testing.T) {
 		if o.ok != (want == "") || !strings.HasPrefix(o.reason, want) {
 			t.Errorf("probe of %q = %+v, want %q", service, o, want)
 		}
+	}
+}
+
+func TestCheck_proxyProtocol(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[state.ProxyProtocol]string{"": "GET / HTTP/1.1", state.ProxyProtocolV1: proxyUnknown + "GET / HTTP/1.1", state.ProxyProtocolV2: proxyLocal + "GET / HTTP/1.1"} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan string, 1)
+		go func() {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			b := make([]byte, len(want))
+			_, _ = io.ReadFull(c, b)
+			got <- string(b)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}()
+		p := &state.Pool{PoolSpec: state.PoolSpec{ID: "p", ProxyProtocol: v}}
+		p.Normalize()
+		c := newCheck(&state.Backend{BackendSpec: state.BackendSpec{ID: "b", Address: ln.Addr().String()}}, p, "t")
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if o := c.probe(ctx); !o.ok {
+			t.Errorf("probe with %q = %+v", v, o)
+		}
+		cancel()
+		if g := <-got; g != want {
+			t.Errorf("with %q the probe began with %q, want %q", v, g, want)
+		}
+		ln.Close()
 	}
 }

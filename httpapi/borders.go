@@ -94,6 +94,12 @@ type BackendRuntime struct {
 	Latency    time.Duration // 0 = not measured yet
 	Meetings   int           // BigBlueButton
 	Attendees  int           // BigBlueButton
+
+	Ejected      bool      // taken out by this node after failures in a row
+	EjectedUntil time.Time // when it gets requests again
+	Full         bool      // has as many requests from this node as Limit allows
+	Limit        int64     // requests at a time from this node; 0 = no bound
+	SlowShare    float64   // part of its weight that it gets in slow start; 0 = it is not in one
 }
 
 // Observation is one node's opinion of one backend.

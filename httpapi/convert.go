@@ -69,7 +69,8 @@ func (c *converter) poolFailed(id string, pool *state.Pool) bool {
 	}
 	failed := false
 	for b := range c.v.PoolBackends(id) {
-		vetoed := c.s.cfg.Runtime.Backend(b.ID).Vetoed
+		rt := c.s.cfg.Runtime.Backend(b.ID)
+		vetoed := rt.Vetoed || rt.Ejected
 		if wanted(b) && trusted(b, pool) && !vetoed {
 			failed = false
 			break

@@ -47,13 +47,22 @@ func explain(c circumstances) (routable bool, reasons []api.Reason) {
 	if c.runtime.Vetoed {
 		add(api.SourceLocal, c.runtime.VetoSince, "node %s sends it nothing new: %s", c.node, c.runtime.VetoReason)
 	}
+	if c.runtime.Ejected {
+		add(api.SourceOutlier, time.Time{}, "node %s has ejected it after failures in a row, until %s", c.node, c.runtime.EjectedUntil.UTC().Format(time.RFC3339))
+	}
+	if c.runtime.Full {
+		add(api.SourceLimit, time.Time{}, "it has %d requests from node %s, as many as max_connections allows", c.runtime.Limit, c.node)
+	}
+	if s := c.runtime.SlowShare; s > 0 {
+		add(api.SourceSlowStart, time.Time{}, "in slow start: node %s gives it %.0f %% of its share", c.node, 100*s)
+	}
 	if b.Weight == 0 {
 		add(api.SourceWeight, time.Time{}, "weight is 0: no new requests")
 	}
 	switch {
 	case !wanted(b):
-	case trusted(b, c.pool) && !c.runtime.Vetoed:
-		routable = true
+	case trusted(b, c.pool) && !c.runtime.Vetoed && !c.runtime.Ejected:
+		routable = !c.runtime.Full
 	case c.poolFailed && !failsEmpty(c.pool):
 		add(api.SourcePool, time.Time{}, "failing health leaves pool %q without a backend, and its on_empty is %q: health is ignored", b.Pool, state.OnEmptyPanic)
 		routable = true

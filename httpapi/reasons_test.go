@@ -74,6 +74,18 @@ func TestExplain(t *testing.T) {
 			[]reason{{"admin", adminReady}, {"quorum", "a majority of the voters says down"}},
 		},
 		{
+			"ejected", func(c *circumstances) { c.runtime.Ejected, c.runtime.EjectedUntil = true, stateSince }, false,
+			[]reason{{"admin", adminReady}, {"quorum", up}, {"outlier", "node n1 has ejected it after failures in a row, until " + stateSince.UTC().Format(time.RFC3339)}},
+		},
+		{
+			"full", func(c *circumstances) { c.runtime.Full, c.runtime.Limit = true, 7 }, false,
+			[]reason{{"admin", adminReady}, {"quorum", up}, {"limit", "it has 7 requests from node n1, as many as max_connections allows"}},
+		},
+		{
+			"slow start", func(c *circumstances) { c.runtime.SlowShare = 0.25 }, true,
+			[]reason{{"admin", adminReady}, {"quorum", up}, {"slow_start", "in slow start: node n1 gives it 25 % of its share"}},
+		},
+		{
 			"init", func(c *circumstances) { c.backend.AdminState = state.AdminInit }, false,
 			[]reason{{"admin", "admin_state is init: no traffic until it is enabled"}, {"quorum", up}},
 		},

@@ -137,7 +137,14 @@ type apiRuntime struct{ n *Node }
 
 func (r apiRuntime) Backend(id string) httpapi.BackendRuntime {
 	rt, _ := r.n.proxy.Set().Runtime(id)
-	return httpapi.BackendRuntime{InFlight: rt.InFlight, Vetoed: rt.Vetoed, VetoReason: rt.VetoReason, VetoSince: rt.VetoSince, Latency: rt.Latency}
+	out := httpapi.BackendRuntime{
+		InFlight: rt.InFlight, Vetoed: rt.Vetoed, VetoReason: rt.VetoReason, VetoSince: rt.VetoSince, Latency: rt.Latency,
+		Ejected: rt.Ejected, EjectedUntil: rt.EjectedUntil, Full: rt.Full, Limit: rt.Limit,
+	}
+	if rt.Share < 1 {
+		out.SlowShare = rt.Share
+	}
+	return out
 }
 
 func (r apiRuntime) Observations(id string) []httpapi.Observation {

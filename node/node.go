@@ -133,6 +133,9 @@ func (n *Node) buildProxy() (err error) {
 		return err
 	}
 	pcfg.BodyTimeout = n.cfg.Limits.Body
+	for _, k := range n.cluster.KeyRing() { // the one in use first
+		pcfg.Upstream.StickyKeys = append(pcfg.Upstream.StickyKeys, k.Sticky())
+	}
 	if n.proxy, err = proxy.New(pcfg); err != nil {
 		return err
 	}
@@ -296,6 +299,9 @@ func (n *Node) buildAPI() error {
 		if err := telemetry.ExportAccessLog(reg, n.accessLog.Counters); err != nil {
 			return err
 		}
+	}
+	if err := reg.Register(newPoolMetrics(n.proxy.Set())); err != nil {
+		return err
 	}
 	n.backups = newBackups(n, n.cfg)
 	for _, c := range []prometheus.Collector{n.backups.success, n.backups.failures} {

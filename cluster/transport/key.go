@@ -104,6 +104,9 @@ func (k Key) Fingerprint() string {
 // Gossip derives the 32 bytes of the gossip keyring's AES-256 key.
 func (k Key) Gossip() []byte { return k.derive("lbnode/1 gossip", 32) }
 
+// Sticky derives the 32 bytes that the cookies of sticky sessions are signed with.
+func (k Key) Sticky() []byte { return k.derive("lbnode/1 sticky cookie", 32) }
+
 // authority derives the private key of the cluster's certificate authority.
 func (k Key) authority() ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(k.derive("lbnode/1 certificate authority", ed25519.SeedSize))

@@ -88,6 +88,9 @@ func TestKey_derivationsAreFrozen(t *testing.T) {
 	if got, want := fmt.Sprintf("%x", k.Gossip()), "b0d443059361edcd96465442f37d8677f78d5d80b12930545f210d1f3f12c5ab"; got != want {
 		t.Errorf("Gossip = %s, want %s", got, want)
 	}
+	if got, want := fmt.Sprintf("%x", k.Sticky()), "05e23c73172a1c97aa2a6a43c016c69085c80b01b822f0b969c475af4d2a2895"; got != want {
+		t.Errorf("Sticky = %s, want %s", got, want)
+	}
 	if got, want := k.Fingerprint(), "773de7cd"; got != want {
 		t.Errorf("Fingerprint = %s, want %s", got, want)
 	}

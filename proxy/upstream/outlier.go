@@ -69,6 +69,7 @@ func (p *Pool) eject(u *Upstream) {
 	u.ejections, u.ejectedFrom, u.ejectedAt = next, p, time.Now()
 	u.ejectedEnd = u.ejectedAt.Add(d)
 	p.ejected.Add(1)
+	u.ejectedTimes++
 	u.flags.Or(bitEjected)
 	u.stats.Count(stats.Ejected)
 	u.readmission = time.AfterFunc(d, func() { u.readmit(next.until) })

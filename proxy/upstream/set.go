@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -312,8 +313,10 @@ type Runtime struct {
 	Full         bool  // they are
 	Ejected      bool  // taken out as an outlier
 	EjectedUntil time.Time
-	Ejections    int     // lately, as they count for the next one
-	Share        float64 // of its weight; below 1 in slow start
+	Ejections    int // lately, as they count for the next one
+	// EjectionsTotal is how often it was ejected since the node knows it.
+	EjectionsTotal uint64
+	Share          float64 // of its weight; below 1 in slow start
 }
 
 // Runtime returns the runtime of a backend; false if this node knows none.
@@ -324,6 +327,27 @@ func (s *Set) Runtime(id string) (Runtime, bool) {
 	if u == nil {
 		return Runtime{}, false
 	}
+	return s.runtime(u), true
+}
+
+// Protected yields the runtime of the backends that have a bound on their requests, may be ejected or start slowly.
+func (s *Set) Protected() iter.Seq2[string, Runtime] {
+	return func(yield func(string, Runtime) bool) {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		for id, u := range s.byID {
+			w := u.flags.Load()
+			if w>>limitShift == 0 && w&(bitWatched|bitEjected|bitSlow) == 0 {
+				continue
+			}
+			if !yield(id, s.runtime(u)) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Set) runtime(u *Upstream) Runtime {
 	r := Runtime{
 		InFlight: u.InFlight(), Routable: u.Available(New), Vetoed: u.veto.down,
 		VetoReason: u.veto.reason, VetoSince: u.veto.since, Latency: u.Latency(),
@@ -331,11 +355,11 @@ func (s *Set) Runtime(id string) (Runtime, bool) {
 	}
 	s.ejectMu.Lock()
 	defer s.ejectMu.Unlock()
-	r.Ejections = u.ejections.count
+	r.Ejections, r.EjectionsTotal = u.ejections.count, u.ejectedTimes
 	if r.Ejected = u.ejectedFrom != nil; r.Ejected {
 		r.EjectedUntil = u.ejectedEnd
 	}
-	return r, true
+	return r
 }
 
 // Close closes the unused connections. Requests that run go on; nobody may begin new ones.

@@ -53,11 +53,12 @@ type Upstream struct {
 	tokens    []string
 
 	// Guarded by Set.ejectMu.
-	ejections   ejections
-	ejectedFrom *Pool // nil = not ejected
-	ejectedAt   time.Time
-	ejectedEnd  time.Time
-	readmission *time.Timer
+	ejections    ejections
+	ejectedFrom  *Pool // nil = not ejected
+	ejectedAt    time.Time
+	ejectedEnd   time.Time
+	ejectedTimes uint64
+	readmission  *time.Timer
 
 	// What the flag word is computed from; guarded by Set.mu.
 	backend *state.Backend // nil = not in the view
