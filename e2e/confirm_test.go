@@ -26,7 +26,7 @@ func TestConfirmWithin_leaderKilled(t *testing.T) {
 		t.Helper()
 		var out api.ApplyResult
 		a := rest[0].must(200, http.MethodPost, "/apply?confirm_within=20s", json.RawMessage(doc))
-		if err := json.Unmarshal([]byte(a.body), &out); err != nil || out.ConfirmBy == nil {
+		if err := json.Unmarshal(a.body, &out); err != nil || out.ConfirmBy == nil {
 			t.Fatalf("apply = %s, want a time to confirm: %v", a.body, err)
 		}
 		return out
