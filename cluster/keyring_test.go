@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -286,4 +287,23 @@ func TestLoadKeys_damaged(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(cfg.DataDir, keysFile), []byte("garbage\n"), 0o600))
 	_, err := tryPrepare(t, cfg)
 	wantError(t, err, ErrDamagedStore, keysFile, "copy", "--cluster-key-file")
+}
+
+// An answer to a question from before a change of the keys does not undo what the member has confirmed since.
+func TestPeerTable_confirmedKeys(t *testing.T) {
+	t.Parallel()
+	var p peerTable
+	p.begin("b")
+	p.end("b", nodeStatus{Keys: ringOf(1, 1).name()}, true, time.Now())
+	p.begin("b")
+	p.holds("b", ringOf(2, 1, 2).name())
+	p.end("b", nodeStatus{Keys: ringOf(1, 1).name()}, true, time.Now())
+	if got := p.get("b").Keys; got.Generation != 2 {
+		t.Errorf("keys = %+v, want those that were confirmed", got)
+	}
+	p.begin("b")
+	p.end("b", nodeStatus{Keys: ringOf(3, 2).name()}, true, time.Now())
+	if got := p.get("b").Keys; got.Generation != 3 {
+		t.Errorf("keys = %+v, want the newer ones", got)
+	}
 }

@@ -187,9 +187,22 @@ func (t *peerTable) end(id string, s nodeStatus, ok bool, now time.Time) (change
 	if !p.up {
 		p.since = now
 	}
+	// The question may be older than a change of the keys that the member has confirmed.
+	if p.Keys.outdates(s.Keys) {
+		s.Keys = p.Keys
+	}
 	changed = !p.up || p.State != s.State || p.Full != s.Full || p.Meta != s.Meta
 	p.nodeStatus, p.at, p.up = s, now, true
 	return changed
+}
+
+// holds notes that a member has confirmed these keys.
+func (t *peerTable) holds(id string, keys ringName) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.m[id]; p != nil {
+		p.Keys = keys
+	}
 }
 
 func (t *peerTable) get(id string) peer {

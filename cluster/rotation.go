@@ -315,6 +315,9 @@ func (n *Node) handRing(ctx context.Context, id raft.ServerID, ring keyRing) (er
 		if err == nil && has.compare(ring.name()) != 0 {
 			return fmt.Errorf("it has generation %d with %s", has.Generation, strings.Join(has.IDs, ", "))
 		}
+		if err == nil {
+			n.peers.holds(string(id), has)
+		}
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
