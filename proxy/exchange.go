@@ -30,6 +30,18 @@ func (p *Proxy) Route(x *Exchange, r *route.Request) *Refusal {
 	if t == nil {
 		return refuseNotReady
 	}
+	if f := p.match(x, t, r); f != nil {
+		return f
+	}
+	if x.Target.Retry.Any() {
+		x.Target.Runtime.Count()
+	}
+	x.Target.Stats.Begin()
+	return nil
+}
+
+// match is Route without counting: also explanations take this way.
+func (p *Proxy) match(x *Exchange, t *route.Table, r *route.Request) *Refusal {
 	m, err := t.Match(r)
 	switch {
 	case err == nil:
@@ -40,12 +52,11 @@ func (p *Proxy) Route(x *Exchange, r *route.Request) *Refusal {
 	default:
 		return refuseBadPath
 	}
+	x.Match, x.key, x.left = m, m.Target.Key(r), m.Target.Retries
+	x.recall(r)
 	if p.set.Fenced() {
 		return refuseFenced
 	}
-	x.Match, x.key, x.left = m, m.Target.Key(r), m.Target.Retries
-	x.recall(r)
-	m.Target.Stats.Begin()
 	return nil
 }
 

@@ -40,7 +40,6 @@ func (x *Exchange) recall(r *route.Request) {
 		}
 	}
 	if t.Retry.Any() {
-		t.Runtime.Count()
 		x.again = t.Retry.NonIdempotent || http1.VerbOf(r.Method).Idempotent() ||
 			r.Header != nil && len(r.Header.Values("Idempotency-Key")) > 0
 	}

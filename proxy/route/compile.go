@@ -54,7 +54,7 @@ func (c *Compiler) Compile(v *state.View) *Table {
 		entries[rank] = entry{rank: rank, rule: r, target: &targets[rank]}
 		t.add(&entries[rank])
 	}
-	t.routes = len(rules)
+	t.routes, t.entries = len(rules), entries
 	return t
 }
 

@@ -104,8 +104,40 @@ func TestMatch_againstOracle(t *testing.T) {
 			if got, want := routeOf(table, req), oracle(b.View(), req, req.Path); got != want {
 				r.Fatalf("Match(%+v) = %q, want %q", req, got, want)
 			}
+			if err := explained(table, req); err != nil {
+				r.Fatalf("%+v: %v", req, err)
+			}
 		}
 	})
+}
+
+// explained checks that what is said about a request's route and about every other one is what the table does.
+func explained(t *Table, r *Request) error {
+	holds := func(list []Clause) bool { return !slices.ContainsFunc(list, func(c Clause) bool { return !c.Holds }) }
+	m, err := t.Match(r)
+	taken := ""
+	if err == nil {
+		taken = m.Target.RouteID
+		if list := t.Clauses(r, taken); len(list) == 0 || !holds(list) {
+			return fmt.Errorf("the clauses of %s, which took the request, are %+v", taken, list)
+		}
+	}
+	for i := range t.entries {
+		rule := t.entries[i].rule
+		if all := holds(rule.clauses(r, normalHost(r.Host), r.Path)); all && taken == "" {
+			return fmt.Errorf("no route took the request, but all clauses of %s hold", rule.route.ID)
+		} else if all {
+			break // the first one whose clauses hold
+		} else if rule.route.ID == taken {
+			return fmt.Errorf("%s took the request, but not all of its clauses hold", taken)
+		}
+	}
+	for _, n := range t.Nearly(r, taken, 5) {
+		if n.Outranked != holds(n.Clauses) || n.Outranked && taken == "" || n.RouteID == taken {
+			return fmt.Errorf("near is %+v while %q took the request", n, taken)
+		}
+	}
+	return nil
 }
 
 // FuzzMatch: a path that is accepted leads to one and the same route however a backend reads it.

@@ -51,3 +51,16 @@ func (m Match) Candidates() iter.Seq[Candidate] {
 		}
 	}
 }
+
+// Split is the pools that share the route's requests, nil if there is only one; chance says that each request is
+// dealt anew.
+func (m Match) Split() (pools []string, chance bool) {
+	s := m.Target.split
+	if s == nil {
+		return nil, false
+	}
+	for _, t := range s.shares {
+		pools = append(pools, t.Pool)
+	}
+	return pools, s.deal.By.Source == ""
+}

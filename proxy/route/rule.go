@@ -126,7 +126,7 @@ func before(a, b *rule) int {
 
 // accepts checks all conditions but host and path prefix, which the table has looked up.
 func (c *rule) accepts(r *Request, path string) bool {
-	if c.method != nil && !slices.Contains(c.method, r.Method) {
+	if !c.takesMethod(r.Method) {
 		return false
 	}
 	for i := range c.header {
@@ -140,6 +140,10 @@ func (c *rule) accepts(r *Request, path string) bool {
 		}
 	}
 	return c.re == nil || c.re.MatchString(path)
+}
+
+func (c *rule) takesMethod(method string) bool {
+	return c.method == nil || slices.Contains(c.method, method)
 }
 
 // header says whether any field of the condition's name holds.

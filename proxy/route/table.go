@@ -76,6 +76,7 @@ type Table struct {
 	frontends map[string]frontend // by host
 	wildcards map[string]frontend // by ".suffix"
 	routes    int
+	entries   []entry // all of them, by rank
 }
 
 type frontend struct {
