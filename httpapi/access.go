@@ -71,6 +71,7 @@ func accessTable() map[string]access {
 		"PATCH /settings": operator,
 
 		"GET /stats":                    viewer,
+		"GET /explain":                  viewer,
 		"GET /cluster":                  viewer,
 		"POST /cluster/transfer-leader": operator,
 		"GET /cluster/keys":             viewer,

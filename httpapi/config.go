@@ -25,6 +25,7 @@ type Config struct {
 	Keys    Keys
 	Reads   Reads
 	Backups Backups
+	Explain Explainer
 	Ready   Ready
 	Metrics http.Handler // GET /metrics
 	Access  Access
@@ -64,6 +65,7 @@ func (c Config) Validate() error {
 	need(c.Keys != nil, "Keys")
 	need(c.Reads != nil, "Reads")
 	need(c.Backups != nil, "Backups")
+	need(c.Explain != nil, "Explain")
 	need(c.Ready != nil, "Ready")
 	need(c.Metrics != nil, "Metrics")
 	need(c.Access.Bootstrap != nil, "Access.Bootstrap")

@@ -41,6 +41,7 @@ func (s *Server) endpoints() []endpoint {
 		{method: http.MethodPost, path: "/backends/{id}/disable", params: append(drainParams(), paramWait, paramTimeout), handle: waiting(setAdmin(state.AdminStopped), api.WaitCommitted, api.WaitApplied, api.WaitIdle)},
 		{method: http.MethodGet, path: "/backends/{id}/wait", params: []string{paramWait, paramTimeout, paramIndex}, handle: getWait},
 		{method: http.MethodGet, path: "/stats", params: []string{paramScope, paramNode}, handle: getStats},
+		{method: http.MethodGet, path: "/explain", params: []string{paramMethod, paramURL, paramHeader, paramClientIP, paramNode}, handle: getExplain},
 		{method: http.MethodGet, path: "/cluster", params: []string{paramMinIndex}, handle: getCluster},
 		{method: http.MethodPost, path: "/cluster/transfer-leader", handle: transferLeader},
 		{method: http.MethodGet, path: "/nodes", params: []string{paramLimit, paramAfter}, handle: listNodes},

@@ -38,7 +38,7 @@ func parseParams(query string, e endpoint) (params, error) {
 				msg += fmt.Sprintf("; did you mean %q?", best)
 			}
 			errs = append(errs, api.FieldError{Message: msg})
-		case len(q[name]) > 1 && name != paramTag:
+		case len(q[name]) > 1 && name != paramTag && name != paramHeader:
 			errs = append(errs, api.FieldError{Message: fmt.Sprintf("parameter %q must be given once", name)})
 		}
 	}

@@ -22,7 +22,7 @@ func TestConsistency(t *testing.T) {
 	h.do(http.MethodPost, "/backends", `{"id":"a","address":"h:1"}`).want(http.StatusCreated)
 	for _, path := range []string{
 		"/backends", "/backends/a", "/backends/health", "/pools", "/pools/default", "/routes", "/frontends", "/history", "/history/2",
-		"/history/diff?from=1", "/cluster", "/nodes", "/stats", "/backends/a/wait?wait=applied&timeout=1s",
+		"/history/diff?from=1", "/cluster", "/nodes", "/stats", "/explain?url=/", "/backends/a/wait?wait=applied&timeout=1s",
 	} {
 		sep := "?"
 		if strings.Contains(path, "?") {

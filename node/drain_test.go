@@ -16,18 +16,25 @@ import (
 // threeNodes runs a cluster of three and returns it once all vote.
 func threeNodes(t *testing.T) []*Node {
 	t.Helper()
-	first, _ := runNode(t, testConfig(t, "n1"))
-	all := []*Node{first}
+	all, _ := startThree(t)
+	return all
+}
+
+// startThree is threeNodes, with what stops each of them.
+func startThree(t *testing.T) (all []*Node, stops []func()) {
+	t.Helper()
+	first, stop := runNode(t, testConfig(t, "n1"))
+	all, stops = []*Node{first}, []func(){stop}
 	for _, name := range []string{"n2", "n3"} {
 		cfg := testConfig(t, name)
 		cfg.Join = []string{first.ClusterAddr()}
-		n, _ := runNode(t, cfg)
-		all = append(all, n)
+		n, stop := runNode(t, cfg)
+		all, stops = append(all, n), append(stops, stop)
 	}
 	for _, n := range all {
 		eventually(t, "three voters on "+n.ID(), func() bool { return len(n.cluster.Voters()) == 3 && len(n.cluster.Live()) == 3 })
 	}
-	return all
+	return all, stops
 }
 
 func apiOf(n *Node) string { return "http://" + n.APIAddr().String() }

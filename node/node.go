@@ -141,6 +141,7 @@ func (n *Node) buildProxy() (err error) {
 	}
 	n.cleanup.push(func() error { n.proxy.Close(); return nil })
 	n.cluster.Handle(drainMethod, n.serveDrain)
+	n.cluster.Handle(explainMethod, n.serveExplain)
 	ecfg := portable.Config{
 		Proxy: n.proxy, Addrs: n.cfg.ProxyAddrs, TLSAddrs: n.cfg.ProxyTLSAddrs, Limits: limitsOf(n.cfg.Limits), Logger: n.log,
 		ProxyFrom: n.cfg.ProxyProtocol,
@@ -312,6 +313,7 @@ func (n *Node) buildAPI() error {
 	cfg := httpapi.DefaultConfig()
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster, new(atomic.Bool)}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
+	cfg.Explain = apiExplain{n}
 	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n.cluster}
 	cfg.Access = n.access(cfg.Access)
 	cfg.Backups = n.backups

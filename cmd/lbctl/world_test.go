@@ -141,6 +141,7 @@ func (w *world) populate() {
 	w.verdict("users-v1", state.VerdictUp, "200 OK")
 	w.verdict("users-v2", state.VerdictDown, "connection refused")
 	w.verdict("bbb22", state.VerdictUp, "200 OK")
+	w.fake.SetExplanations(explained()...)
 	w.fake.Update(func(f *apitest.Fake) {
 		f.Runtimes["bbb22"] = httpapi.BackendRuntime{InFlight: 1, Latency: 92546636, Meetings: 2, Attendees: 31}
 		f.Runtimes["users-v1"] = httpapi.BackendRuntime{InFlight: 2, Latency: 1500 * time.Microsecond, Vetoed: true, VetoReason: "3 connect failures", VetoSince: epoch.Add(time.Minute)}

@@ -38,6 +38,8 @@ type Fake struct {
 	KeyRing api.ClusterKeys
 
 	NotReady []string // reasons; none = ready
+
+	explained []api.NodeExplanation
 }
 
 // NewFake is a healthy one-node cluster: node n1, its own leader.
@@ -174,6 +176,7 @@ func NewConfig(s *Store, f *Fake) httpapi.Config {
 	cfg := httpapi.DefaultConfig()
 	cfg.NodeID, cfg.Version = "n1", "test"
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = s, f, f, f, f.Ready
+	cfg.Explain = explainer{f}
 	cfg.Drain, cfg.Reads, cfg.Keys = drain{s, f}, f, keys{f}
 	cfg.Backups = &Backups{Keys: []byte{1}, Schedule: api.BackupStatus{Interval: "1h0m0s", Keep: 24}}
 	cfg.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
