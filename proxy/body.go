@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -21,6 +22,16 @@ const (
 	deadlineStep = 8
 )
 
+// Guarded is a client connection whose input a http1.Reader guards.
+type Guarded interface{ Refused() http1.Reason }
+
+type guardedKey struct{}
+
+// WithGuarded tells the requests of a connection which one it is.
+func WithGuarded(ctx context.Context, c Guarded) context.Context {
+	return context.WithValue(ctx, guardedKey{}, c)
+}
+
 // requestBody is the body of a client's request while it is being forwarded. The transport reads it on a
 // goroutine of its own, perhaps even after the answer is complete.
 type requestBody struct {
@@ -29,6 +40,7 @@ type requestBody struct {
 	timeout time.Duration
 	ctl     *http.ResponseController
 	shadow  *shadow // gets a copy; may be nil
+	conn    Guarded // nil = the connection is not known
 
 	read  atomic.Uint64
 	begun atomic.Bool
@@ -47,6 +59,7 @@ type requestBody struct {
 
 func newRequestBody(r *http.Request, ctl *http.ResponseController, timeout time.Duration) *requestBody {
 	b := &requestBody{src: r.Body, length: r.ContentLength, timeout: timeout, ctl: ctl}
+	b.conn, _ = r.Context().Value(guardedKey{}).(Guarded)
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		b.src, b.length = nil, 0
 		b.eof.Store(true)
@@ -91,7 +104,9 @@ func (b *requestBody) timedOut() bool { return errors.Is(b.failure(), os.ErrDead
 // broken says that the client's body is not what its framing promised, as opposed to a client that left.
 func (b *requestBody) broken() bool {
 	var e *http1.Error
-	return errors.As(b.failure(), &e) || b.timedOut()
+	f := b.failure()
+	// net/http hides what it met in a trailer section: ask the connection.
+	return errors.As(f, &e) || b.timedOut() || f != nil && b.conn != nil && b.conn.Refused() != http1.OK
 }
 
 // attach gives the body for one attempt.

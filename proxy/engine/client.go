@@ -371,6 +371,7 @@ func (l *loop) clientTimeout(c *client) {
 		l.closeClient(c)
 	case len(c.pend) > 0:
 		c.e.kind = stats.ClientTimeout
+		resetOnClose(c.fd) // or the kernel would go on trying to deliver what it holds
 		l.fail(c.e, upstream.ClientGone, nil)
 	case c.e.parked:
 		l.queueTimeout(c.e)

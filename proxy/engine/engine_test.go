@@ -25,3 +25,5 @@ func TestEngine_behaves(t *testing.T) {
 	t.Parallel()
 	enginetest.Run(t, newTestEngine, nil)
 }
+
+func TestEngine_leavesNothing(t *testing.T) { enginetest.Leaks(t, newTestEngine) } // not parallel: it counts the process's

@@ -79,8 +79,8 @@ func TestAnswerReader_severalRequests(t *testing.T) {
 // What comes out is the same however it went in, and strict in every part: reading it again changes nothing.
 func FuzzAnswerReader(f *testing.F) {
 	for _, c := range readCorpus(f, "responses.txt") {
-		f.Add([]byte(c.in), false)
-		f.Add([]byte(c.in), true)
+		f.Add(c.in, false)
+		f.Add(c.in, true)
 	}
 	f.Fuzz(func(t *testing.T, in []byte, head bool) {
 		verb := "GET"

@@ -2,8 +2,10 @@ package portable
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -53,7 +55,13 @@ func (c *countedConn) Write(p []byte) (int, error) {
 		}
 		c.armed.Store(int64(max(now, 1)))
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if l, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {
+			_ = l.SetLinger(0) // or the kernel would go on trying to deliver what it holds
+		}
+	}
+	return n, err
 }
 
 // SetWriteDeadline and SetDeadline are net/http's; the next write brings ours back.
@@ -124,6 +132,9 @@ func (c *strictConn) Read(p []byte) (int, error) {
 		}
 	}
 }
+
+// Refused implements proxy.Guarded.
+func (c *strictConn) Refused() http1.Reason { return c.reader.Refused() }
 
 // Upgraded opens the connection for bytes that are no HTTP. See http1.Reader.Upgraded.
 func (c *strictConn) Upgraded() { c.reader.Upgraded() }

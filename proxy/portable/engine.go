@@ -82,8 +82,14 @@ func New(cfg Config) (*Engine, error) {
 			PingTimeout:          h2Ping,
 			WriteByteTimeout:     cfg.Limits.StallTimeout,
 		},
-		ErrorLog:                     log.New(&errorLog{cfg.Logger}, "", 0),
-		BaseContext:                  func(net.Listener) context.Context { return base },
+		ErrorLog:    log.New(&errorLog{cfg.Logger}, "", 0),
+		BaseContext: func(net.Listener) context.Context { return base },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if g, ok := c.(proxy.Guarded); ok {
+				return proxy.WithGuarded(ctx, g)
+			}
+			return ctx
+		},
 		DisableGeneralOptionsHandler: true,
 	}
 	return e, nil

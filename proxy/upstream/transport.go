@@ -45,7 +45,7 @@ func (s *Set) newTransport(key transportKey) *http.Transport {
 	if key.proxy != "" {
 		dial = announcing(dial, key.proxy)
 	}
-	lim, clear := http1.AnswerLimits(int(s.cfg.MaxHeaderBytes)), dialer(dial)
+	lim, clear := http1.AnswerLimits(int(s.cfg.MaxHeaderBytes)), dial
 	if key.protocol != state.ProtocolH2 && key.protocol != state.ProtocolH2C || key.proxy != "" {
 		clear = strict(dial, lim)
 	}
