@@ -51,6 +51,7 @@ const (
 	SourceDrain  = "drain"  // how far taking it out has come
 	SourceQuorum = "quorum" // the verdict of the majority of voters
 	SourceLocal  = "local"  // the answering node's own veto
+	SourceFence  = "fence"  // the answering node is cut off for longer than fence_after
 	SourceWeight = "weight" // weight 0
 	SourcePool   = "pool"   // the pool's initial and on_empty
 

@@ -54,6 +54,7 @@ const (
 	CodeAmbiguous        = "ambiguous"              // 409: an address that several backends have; Refs name them
 	CodeNotSafe          = "not_safe"               // 409: the cluster would lose its quorum
 	CodeOtherCluster     = "other_cluster"          // 409: the backup is of another cluster
+	CodeNodeUnreachable  = "node_unreachable"       // 504: of an order to one node, which may or may not have it
 	CodeChanged          = "changed_since"          // 409: of a rollback; Refs name what has changed since
 	CodeCompacted        = "compacted"              // 410: the history does not reach back so far
 	CodeMismatch         = "index_mismatch"         // 412: If-Match or If-None-Match does not hold

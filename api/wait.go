@@ -22,7 +22,8 @@ type WaitResult struct {
 	Index       uint64   `json:"index"`             // what nodes must have applied
 	Confirmed   []string `json:"confirmed"`         // nodes that have reached it
 	Unconfirmed []string `json:"unconfirmed"`       // live nodes that have not, or did not answer
-	Dead        []string `json:"dead"`              // members that are not alive, for which it does not wait
+	Dead        []string `json:"dead"`              // members that are not alive, for which it does not wait; without fence_after
+	Fenced      []string `json:"fenced"`            // members that do not answer, and have certainly begun nothing since: their fence_after has passed
 	InFlight    int64    `json:"in_flight"`         // requests on the backend, on all nodes that answered
 	Backend     *Backend `json:"backend,omitempty"` // as it is now; left out = removed
 }

@@ -76,3 +76,20 @@ func (n *Node) WaitApplied(ctx context.Context, index uint64) error {
 		t.Stop()
 	}
 }
+
+// ConfirmLead says that this node led at some moment after the call, in the term
+// that it returns: a majority has shown that there was no newer leader. An index
+// is returned as by ReadIndex. The error is ErrNoLeader; nobody else is asked.
+func (n *Node) ConfirmLead(ctx context.Context) (index, term uint64, err error) {
+	before, ok := n.lead.ready(ctx)
+	if !ok {
+		return 0, 0, fmt.Errorf("%w: %s does not lead", ErrNoLeader, n.ID())
+	}
+	if index, err = n.reads.read(ctx, n); err != nil {
+		return 0, 0, fmt.Errorf("%w: %w", ErrNoLeader, err)
+	}
+	if after, ok := n.lead.ready(ctx); !ok || after.Number != before.Number {
+		return 0, 0, fmt.Errorf("%w: leadership has changed", ErrNoLeader)
+	}
+	return index, before.Number, nil
+}

@@ -239,6 +239,13 @@ func (n *Node) removeSelf(ctx context.Context, force bool) error {
 	return fmt.Errorf("%w: leadership was handed over to be able to remove %s", errNotTaken, n.ID())
 }
 
+// CheckRemove says whether Remove without force would refuse to take the member id out, by what this node
+// knows: ErrUnknownNode, ErrNotSafe, or nil. It changes nothing.
+func (n *Node) CheckRemove(ctx context.Context, id string) error {
+	n.refresh(ctx)
+	return n.safeToRemove(id, false)
+}
+
 type removedRequest struct {
 	ConfIndex uint64 `json:"conf_index"`
 }

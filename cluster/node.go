@@ -271,7 +271,11 @@ func (n *Node) fail(err error) {
 		n.failed <- err
 		n.lead.lost()
 		n.news.ring()
-		n.log.Error("cluster node failed, the process must exit", "error", err)
+		if n.leaving.Load() {
+			n.log.Info("membership has ended", "reason", err)
+		} else {
+			n.log.Error("cluster node failed, the process must exit", "error", err)
+		}
 		n.spawn(n.fence)
 	})
 }

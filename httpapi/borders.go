@@ -91,6 +91,7 @@ type BackendRuntime struct {
 	Vetoed     bool          // this node sends it nothing new, whatever the verdict
 	VetoReason string        // why
 	VetoSince  time.Time     // zero = unknown
+	Fenced     string        // why this node sends nothing new to any backend; "" = it does
 	Latency    time.Duration // 0 = not measured yet
 	Meetings   int           // BigBlueButton
 	Attendees  int           // BigBlueButton

@@ -23,6 +23,7 @@ type Config struct {
 	Runtime Runtime
 	Drain   Drain
 	Keys    Keys
+	Nodes   Nodes
 	Reads   Reads
 	Backups Backups
 	Explain Explainer
@@ -63,6 +64,7 @@ func (c Config) Validate() error {
 	need(c.Runtime != nil, "Runtime")
 	need(c.Drain != nil, "Drain")
 	need(c.Keys != nil, "Keys")
+	need(c.Nodes != nil, "Nodes")
 	need(c.Reads != nil, "Reads")
 	need(c.Backups != nil, "Backups")
 	need(c.Explain != nil, "Explain")

@@ -86,6 +86,9 @@ func problemOf(err error, write bool) api.Problem {
 		}
 	case errors.Is(err, ErrUnknownNode), errors.Is(err, ErrUnknownKey):
 		set(http.StatusNotFound, api.CodeNotFound)
+	case errors.Is(err, ErrUnreachable):
+		set(http.StatusGatewayTimeout, api.CodeNodeUnreachable)
+		p.Outcome = api.OutcomeUnknown
 	case errors.Is(err, ErrNotSafe):
 		set(http.StatusConflict, api.CodeNotSafe)
 	case errors.Is(err, ErrBusy):

@@ -56,11 +56,14 @@ func explain(c circumstances) (routable bool, reasons []api.Reason) {
 	if s := c.runtime.SlowShare; s > 0 {
 		add(api.SourceSlowStart, time.Time{}, "in slow start: node %s gives it %.0f %% of its share", c.node, 100*s)
 	}
+	if c.runtime.Fenced != "" {
+		add(api.SourceFence, time.Time{}, "node %s sends nothing new to any backend: %s", c.node, c.runtime.Fenced)
+	}
 	if b.Weight == 0 {
 		add(api.SourceWeight, time.Time{}, "weight is 0: no new requests")
 	}
 	switch {
-	case !wanted(b):
+	case !wanted(b) || c.runtime.Fenced != "":
 	case trusted(b, c.pool) && !c.runtime.Vetoed && !c.runtime.Ejected:
 		routable = !c.runtime.Full
 	case c.poolFailed && !failsEmpty(c.pool):

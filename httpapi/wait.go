@@ -24,6 +24,7 @@ type DrainStatus struct {
 	Confirmed   []string
 	Unconfirmed []string // alive, but not there yet or without an answer
 	Dead        []string // not waited for
+	Fenced      []string // without an answer, but certainly fenced by now: not waited for
 	InFlight    int64    // sum over the members that answered
 }
 
@@ -95,7 +96,7 @@ func (c *call) await(w waitSpec, id string, index uint64, holds func(state.Admin
 	v := c.s.cfg.Store.View()
 	out := api.WaitResult{
 		Wait: w.level, Reached: st.Reached, Index: index, InFlight: st.InFlight,
-		Confirmed: list(st.Confirmed), Unconfirmed: list(st.Unconfirmed), Dead: list(st.Dead),
+		Confirmed: list(st.Confirmed), Unconfirmed: list(st.Unconfirmed), Dead: list(st.Dead), Fenced: list(st.Fenced),
 	}
 	a := answer{view: v}
 	if b, ok := v.Backend(id); ok {

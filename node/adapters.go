@@ -139,7 +139,7 @@ func (r apiRuntime) Backend(id string) httpapi.BackendRuntime {
 	rt, _ := r.n.proxy.Set().Runtime(id)
 	out := httpapi.BackendRuntime{
 		InFlight: rt.InFlight, Vetoed: rt.Vetoed, VetoReason: rt.VetoReason, VetoSince: rt.VetoSince, Latency: rt.Latency,
-		Ejected: rt.Ejected, EjectedUntil: rt.EjectedUntil, Full: rt.Full, Limit: rt.Limit,
+		Ejected: rt.Ejected, EjectedUntil: rt.EjectedUntil, Full: rt.Full, Limit: rt.Limit, Fenced: r.n.fence.text(),
 	}
 	if rt.Share < 1 {
 		out.SlowShare = rt.Share

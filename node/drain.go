@@ -81,20 +81,23 @@ func (d apiDrain) await(ctx context.Context, backendID string, index uint64, lev
 	return st
 }
 
-// look asks every member once.
+// look asks every member once. With fence_after set, a member that does not answer is waited for until it is
+// certainly fenced; without, one that is dead is not waited for, and nothing is claimed of it.
 func (d apiDrain) look(ctx context.Context, backendID string, index uint64, level string) httpapi.DrainStatus {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	var (
 		mu    sync.Mutex
 		st    httpapi.DrainStatus
+		mute  []string // members without an answer
 		asked sync.WaitGroup
 	)
+	fences := d.n.store.View().Settings().FenceAfter > 0
 	for _, m := range d.n.cluster.Members() {
-		switch m.Status {
-		case "left":
+		switch {
+		case m.Status == "left":
 			continue
-		case "dead":
+		case m.Status == "dead" && !fences:
 			mu.Lock()
 			st.Dead = append(st.Dead, m.ID)
 			mu.Unlock()
@@ -105,15 +108,31 @@ func (d apiDrain) look(ctx context.Context, backendID string, index uint64, leve
 			mu.Lock()
 			defer mu.Unlock()
 			st.InFlight += a.InFlight
-			if err == nil && a.Applied >= index && (level != api.WaitIdle || a.InFlight == 0) {
+			switch {
+			case err != nil:
+				mute = append(mute, m.ID)
+			case a.Applied >= index && (level != api.WaitIdle || a.InFlight == 0):
 				st.Confirmed = append(st.Confirmed, m.ID)
-			} else {
+			default:
 				st.Unconfirmed = append(st.Unconfirmed, m.ID)
 			}
 		})
 	}
 	asked.Wait()
-	for _, ids := range [][]string{st.Confirmed, st.Unconfirmed, st.Dead} {
+	var fenced []string
+	if fences && len(mute) > 0 {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout) // the silent ones took all of the time
+		fenced = d.n.fence.fenced(ctx)
+		cancel()
+	}
+	for _, id := range mute {
+		if slices.Contains(fenced, id) {
+			st.Fenced = append(st.Fenced, id)
+		} else {
+			st.Unconfirmed = append(st.Unconfirmed, id)
+		}
+	}
+	for _, ids := range [][]string{st.Confirmed, st.Unconfirmed, st.Dead, st.Fenced} {
 		slices.Sort(ids)
 	}
 	st.Reached = len(st.Unconfirmed) == 0 && len(st.Confirmed) > 0

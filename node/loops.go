@@ -18,6 +18,8 @@ func (n *Node) startLoops(ctx context.Context) {
 	n.loops.Go(func() { n.followFiles(ctx) })
 	n.loops.Go(func() { n.followLeadership(ctx) })
 	n.loops.Go(func() { n.backups.follow(ctx) })
+	n.loops.Go(func() { n.fence.follow(ctx) })
+	n.loops.Go(func() { n.deadlines.run(ctx) })
 	n.loops.Go(func() {
 		report := func(err error) { n.log.Error("the last view could not be kept on disk", "error", err) }
 		fsm.ViewFile{Path: n.cfg.ViewFile()}.Follow(ctx, n.store, viewFileInterval, report)
@@ -31,6 +33,7 @@ func (n *Node) followViews(ctx context.Context) {
 		if err := n.proxy.Update(v); err != nil {
 			n.log.Error("a routing change could not be put in force; the last good one stays", "index", v.Index, "error", err)
 		}
+		n.deadlines.update(v)
 		n.health.Update(v)
 	}
 }
@@ -61,6 +64,7 @@ func (n *Node) followLeadership(ctx context.Context) {
 			if !ok {
 				return
 			}
+			n.fence.leads(term.Number)
 			n.loops.Go(func() { n.lead(ctx, term.Ctx) })
 		case <-ctx.Done():
 			return
@@ -76,6 +80,7 @@ func (n *Node) lead(ctx, term context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { n.revertUnconfirmed(term) })
+	work.Go(func() { n.shedLeadership(term) })
 	if err := n.health.Lead(term); err != nil && term.Err() == nil {
 		n.log.Error("verdicts are not being committed", "error", err)
 	}

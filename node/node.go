@@ -68,10 +68,20 @@ type Node struct {
 	token   atomic.Pointer[string] // of --api-token-file
 	apiTLS  *tls.Config            // nil = the API speaks clear text
 
-	draining atomic.Bool
-	fatal    chan error // the first reason to end the process
-	cleanup  stack
-	loops    sync.WaitGroup
+	stopping atomic.Bool   // the process ends
+	drained  atomic.Bool   // by an operator
+	drainMu  sync.Mutex    // one change of these two at a time
+	leave    chan struct{} // cap 1; the node is to leave for good
+
+	marksFile marksFile
+	marksMu   sync.Mutex
+	marks     marks
+	fence     *fence
+	deadlines *deadlines
+
+	fatal   chan error // the first reason to end the process
+	cleanup stack
+	loops   sync.WaitGroup
 }
 
 // stack holds what New has opened, to be closed in reverse order.
@@ -91,7 +101,7 @@ func (s *stack) close() error {
 // New builds a node and opens its listeners. It reads the data dir, refusing one that is damaged or
 // belongs to somebody else, and starts nothing. On error everything is closed again.
 func New(cfg config.Config, opts Options) (_ *Node, err error) {
-	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, fatal: make(chan error, 1), reloads: make(chan struct{}, 1)}
+	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, fatal: make(chan error, 1), reloads: make(chan struct{}, 1), leave: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.cleanup.close())
@@ -119,6 +129,12 @@ func (n *Node) buildState() error {
 	}
 	n.fsm = fsm.NewFSM(fsm.Config{Fatal: n.fail, Logger: n.log})
 	n.fsm.Seed(view)
+	n.marksFile = marksFile{n.cfg.MarksFile()}
+	if n.marks, err = n.marksFile.load(); err != nil {
+		return err
+	}
+	n.drained.Store(n.marks.Drained)
+	n.fence, n.deadlines = newFence(n), newDeadlines(n.endDrain)
 	return nil
 }
 
@@ -162,6 +178,7 @@ func (n *Node) buildProxy() (err error) {
 		}
 		return nil // requests were cut off; drain has said so, and that is how an operator bounded it
 	})
+	n.fence.start(n.fsm.View())
 	return n.proxy.Update(n.fsm.View())
 }
 
@@ -194,6 +211,10 @@ func (n *Node) buildCluster() error {
 	})
 	n.store = fsm.NewStore(n.fsm, proposer{n.cluster}, time.Now)
 	n.cluster.Handle(statsMethod, n.serveStats)
+	n.cluster.Handle(nodeOrderMethod, n.serveOrder)
+	n.cluster.Handle(confirmMethod, n.fence.serveConfirm)
+	n.cluster.Handle(fencedMethod, n.fence.serveFenced)
+	n.fence.promises.broadcast = n.cluster.AddState("fence", n.fence.promises)
 	return nil
 }
 
@@ -231,7 +252,7 @@ func essential(cmd []byte) bool {
 func (n *Node) meta() gossip.Meta {
 	return gossip.Meta{
 		API: n.apiURL(), Proxy: n.proxyAddr(), Version: n.opts.Version,
-		Proto: [2]uint8{1, 1}, Voter: !n.cfg.NonVoter, Draining: n.draining.Load(),
+		Proto: [2]uint8{1, 1}, Voter: !n.cfg.NonVoter, Draining: n.draining(),
 	}
 }
 
@@ -317,6 +338,7 @@ func (n *Node) buildAPI() error {
 	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n.cluster}
 	cfg.Access = n.access(cfg.Access)
 	cfg.Backups = n.backups
+	cfg.Nodes = apiNodes{n}
 	cfg.Metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 	if n.admin, err = httpapi.New(cfg); err != nil {
 		return err
@@ -347,8 +369,14 @@ func (n *Node) Store() *fsm.Store { return n.store }
 // from what it knows. One that has never had a state is not: it would answer 404 to everything.
 func (n *Node) ready() (bool, []string) {
 	var why []string
-	if n.draining.Load() {
-		why = append(why, "the node is draining")
+	switch {
+	case n.stopping.Load():
+		why = append(why, "the node is draining: it stops")
+	case n.drained.Load():
+		why = append(why, "the node is draining: an operator has taken it out of use")
+	}
+	if text := n.fence.text(); text != "" {
+		why = append(why, text)
 	}
 	if n.fsm.View().ClusterID == "" {
 		why = append(why, "the node has not joined a cluster yet")
@@ -370,6 +398,9 @@ func (n *Node) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		n.drain()
+	case <-n.leave:
+		n.drain()
+		failure = n.leaveCluster()
 	case failure = <-n.fatal:
 	case failure = <-n.cluster.Failed():
 	}
@@ -410,6 +441,9 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.engine.Start(); err != nil {
 		return err
 	}
+	if n.drained.Load() {
+		n.engine.Drain()
+	}
 	if err := n.cluster.SetMeta(n.meta()); err != nil {
 		return err
 	}
@@ -430,11 +464,15 @@ func (n *Node) start(ctx context.Context) error {
 	return nil
 }
 
-// drain stops taking traffic in the order that loses none: stop being ready, hand over leadership, let
-// requests finish.
+// drain stops taking traffic in the order that loses none: stop being ready and say close on connections, hand
+// over leadership, and only then close the door, since not everybody notices at once.
 func (n *Node) drain() {
 	n.log.Info("draining", "node", n.ID(), "timeout", n.cfg.DrainTimeout)
-	n.draining.Store(true)
+	n.drainMu.Lock()
+	told := n.drained.Load() // by an operator: clients have gone elsewhere
+	n.stopping.Store(true)
+	n.drainMu.Unlock()
+	begun := time.Now()
 	if err := n.cluster.SetMeta(n.meta()); err != nil {
 		n.log.Debug("could not tell the others", "error", err)
 	}
@@ -447,6 +485,11 @@ func (n *Node) drain() {
 			n.log.Warn("leadership was not handed over; the others will elect a leader", "error", err)
 		}
 	}
+	if !told {
+		<-time.After(n.cfg.DrainDelay - time.Since(begun))
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), n.cfg.DrainTimeout)
+	defer cancel()
 	if err := n.engine.Shutdown(ctx); err != nil {
 		n.log.Warn("requests were cut off at the end of the drain timeout", "error", err)
 	}

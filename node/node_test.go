@@ -22,7 +22,7 @@ func testConfig(t *testing.T, name string) config.Config {
 	cfg := config.Default()
 	cfg.Name, cfg.DataDir = name, t.TempDir()
 	cfg.ProxyAddrs, cfg.APIAddr, cfg.ClusterAddr = []string{"127.0.0.1:0"}, "127.0.0.1:0", "127.0.0.1:0"
-	cfg.DrainTimeout, cfg.DiskReserve = 5*time.Second, 1<<20
+	cfg.DrainDelay, cfg.DrainTimeout, cfg.DiskReserve = 0, 5*time.Second, 1<<20
 	return cfg
 }
 

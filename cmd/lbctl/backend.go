@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -157,7 +158,7 @@ func describeBackend(a *app, b api.Backend) {
 	if b.Routable {
 		routable = "takes new requests"
 	}
-	printFacts(a.stdout, []fact{
+	facts := []fact{
 		{"Backend", b.ID},
 		{"Host", b.Address},
 		{"State", fmt.Sprintf("%s since %s (wanted: %s): %s", nodeState(b), stamp(b.StateSince), b.AdminState, routable)},
@@ -170,7 +171,11 @@ func describeBackend(a *app, b api.Backend) {
 		{"Load factor", strconv.FormatFloat(b.LoadFactor, 'f', -1, 64)},
 		{"MC/AC/R", meetings(b)},
 		{"Modified at", strconv.FormatUint(b.ModifyIndex, 10)},
-	})
+	}
+	if text := drainText(b); text != "" {
+		facts = slices.Insert(facts, 3, fact{"Drain", text})
+	}
+	printFacts(a.stdout, facts)
 	if len(b.Reasons) == 0 {
 		return
 	}

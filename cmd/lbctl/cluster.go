@@ -137,6 +137,7 @@ only restarted or moved needs no removal. What would cost the quorum is refused,
 		return nil
 	}
 	cmd.AddCommand(remove)
+	cmd.AddCommand(a.nodeOrders()...)
 	return cmd
 }
 

@@ -91,6 +91,7 @@ func (a *app) setCmd() *cobra.Command {
 		sub.RunE = func(cmd *cobra.Command, args []string) error { return a.set(cmd, n, args[0]) }
 		cmd.AddCommand(sub)
 	}
+	cmd.AddCommand(a.setSettingsCmd())
 	return cmd
 }
 
@@ -155,6 +156,7 @@ func (a *app) deleteCmd() *cobra.Command {
 			sub.Short = "Drain a backend and then remove it"
 			usage = "remove it at once, without drain"
 			waitFlag(sub, "until it is removed")
+			drainFlags(sub)
 		}
 		sub.Flags().BoolP("force", "f", false, usage)
 		sub.RunE = func(cmd *cobra.Command, args []string) error { return a.remove(cmd, n, args) }
@@ -171,15 +173,21 @@ func (a *app) remove(cmd *cobra.Command, n *noun, refs []string) error {
 	if err := a.oneRequest(refs); err != nil {
 		return err
 	}
-	w := wait{goal: goalRemoved}
+	w, query := wait{goal: goalRemoved}, url.Values{}
 	if n.name == "backend" {
 		if w, err = waitOf(cmd, goalRemoved); err != nil {
 			return err
 		}
+		if query, err = drainQuery(cmd); err != nil {
+			return err
+		}
+	}
+	if force {
+		query.Set("force", "true")
 	}
 	ctx := cmd.Context()
 	err = each(refs, func(ref string) error {
-		done, err := a.removeOne(ctx, n, ref, force)
+		done, err := a.removeOne(ctx, n, ref, query)
 		if err == nil || errors.Is(err, errUnchanged) {
 			w.add(done)
 		}
@@ -189,16 +197,12 @@ func (a *app) remove(cmd *cobra.Command, n *noun, refs []string) error {
 }
 
 // removeOne removes one object, or begins to.
-func (a *app) removeOne(ctx context.Context, n *noun, ref string, force bool) (target, error) {
+func (a *app) removeOne(ctx context.Context, n *noun, ref string, query url.Values) (target, error) {
 	_, before, err := n.lookup(ctx, a, ref)
 	if err != nil {
 		return target{}, err
 	}
-	r := client.Request{Method: http.MethodDelete, Path: client.Path(n.path, before.ID)}
-	if force {
-		r.Query = url.Values{"force": {"true"}}
-	}
-	resp, err := a.do(ctx, r)
+	resp, err := a.do(ctx, client.Request{Method: http.MethodDelete, Path: client.Path(n.path, before.ID), Query: query})
 	if err != nil {
 		return target{}, err
 	}
@@ -206,7 +210,7 @@ func (a *app) removeOne(ctx context.Context, n *noun, ref string, force bool) (t
 	switch {
 	case resp.Status != http.StatusAccepted:
 		return t, a.result(n, nil, fmt.Sprintf("deleted %s: %s", n.name, before.ID))
-	case before.AdminState == "decommissioned":
+	case before.AdminState == "decommissioned" && len(query) == 0:
 		return t, a.unchanged(n, resp.Body, fmt.Sprintf("no changes: %s %s is already marked for decommissioning", n.name, before.ID))
 	}
 	return t, a.result(n, resp.Body, fmt.Sprintf("%s marked for decommissioning: %s (removed once nothing runs on it)", n.name, before.ID))
@@ -241,6 +245,9 @@ func (a *app) switchCmd(enable bool) *cobra.Command {
 		sub.Args = wantArgs(1, -1, refArg(n))
 		sub.ValidArgsFunction = a.completeIDs(n)
 		waitFlag(sub, until)
+		if !enable {
+			drainFlags(sub)
+		}
 		sub.RunE = func(cmd *cobra.Command, refs []string) error { return a.switchBackends(cmd, n, refs, goal) }
 	}
 	return cmd
@@ -254,9 +261,15 @@ func (a *app) switchBackends(cmd *cobra.Command, n *noun, refs []string, goal go
 	if err != nil {
 		return err
 	}
+	query := url.Values{}
+	if goal == goalIdle {
+		if query, err = drainQuery(cmd); err != nil {
+			return err
+		}
+	}
 	ctx := cmd.Context()
 	err = each(refs, func(ref string) error {
-		done, err := a.switchOne(ctx, n, ref, goal)
+		done, err := a.switchOne(ctx, n, ref, goal, query)
 		if err == nil || errors.Is(err, errUnchanged) {
 			w.add(done)
 		}
@@ -265,7 +278,7 @@ func (a *app) switchBackends(cmd *cobra.Command, n *noun, refs []string, goal go
 	return a.waitFor(ctx, n, w, err)
 }
 
-func (a *app) switchOne(ctx context.Context, n *noun, ref string, goal goal) (target, error) {
+func (a *app) switchOne(ctx context.Context, n *noun, ref string, goal goal, query url.Values) (target, error) {
 	_, before, err := n.lookup(ctx, a, ref)
 	if err != nil {
 		return target{}, err
@@ -274,7 +287,7 @@ func (a *app) switchOne(ctx context.Context, n *noun, ref string, goal goal) (ta
 	if goal == goalReady {
 		verb = "enable"
 	}
-	resp, err := a.do(ctx, client.Request{Method: http.MethodPost, Path: client.Path(n.path, before.ID, verb)})
+	resp, err := a.do(ctx, client.Request{Method: http.MethodPost, Path: client.Path(n.path, before.ID, verb), Query: query})
 	if err != nil {
 		return target{}, err
 	}

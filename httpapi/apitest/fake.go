@@ -36,6 +36,7 @@ type Fake struct {
 	ReadErr  error    // of CatchUp
 
 	KeyRing api.ClusterKeys
+	Orders  []string // drain n1, …
 
 	NotReady []string // reasons; none = ready
 
@@ -164,6 +165,31 @@ func (f *Fake) CatchUp(ctx context.Context, level string) error {
 	return ctx.Err()
 }
 
+// Drain implements httpapi.Nodes.
+func (f *Fake) Drain(_ context.Context, id string) error { return f.order("drain", id) }
+
+// Undrain implements httpapi.Nodes.
+func (f *Fake) Undrain(_ context.Context, id string) error { return f.order("undrain", id) }
+
+// Leave implements httpapi.Nodes.
+func (f *Fake) Leave(_ context.Context, id string) error { return f.order("leave", id) }
+
+func (f *Fake) order(what, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ClusterErr != nil {
+		return f.ClusterErr
+	}
+	i := slices.IndexFunc(f.Nodes, func(m httpapi.Member) bool { return m.ID == id })
+	if i < 0 {
+		return fmt.Errorf("%w: %q", httpapi.ErrUnknownNode, id)
+	}
+	f.Nodes = slices.Clone(f.Nodes)
+	f.Nodes[i].Draining = what != "undrain"
+	f.Orders = append(f.Orders, what+" "+id)
+	return nil
+}
+
 // Ready is an httpapi.Ready.
 func (f *Fake) Ready() (bool, []string) {
 	f.mu.Lock()
@@ -179,6 +205,7 @@ func NewConfig(s *Store, f *Fake) httpapi.Config {
 	cfg.Explain = explainer{f}
 	cfg.Drain, cfg.Reads, cfg.Keys = drain{s, f}, f, keys{f}
 	cfg.Backups = &Backups{Keys: []byte{1}, Schedule: api.BackupStatus{Interval: "1h0m0s", Keep: 24}}
+	cfg.Nodes = f
 	cfg.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = w.Write([]byte("lb_up 1\n"))

@@ -45,7 +45,8 @@ type Config struct {
 	BackupDir       string // where backups are written on a schedule; "" = nowhere
 	BackupInterval  time.Duration
 	BackupKeep      int           // backups of this node
-	DrainTimeout    time.Duration // how long SIGTERM waits for requests in flight
+	DrainDelay      time.Duration // how long SIGTERM goes on accepting, for clients to notice
+	DrainTimeout    time.Duration // how long SIGTERM then waits for requests in flight
 	Insecure        bool
 	AccessLog       string // AccessLogOff, AccessLogStdout, or a file
 	AccessLogSample int    // one request of so many is logged
@@ -69,6 +70,7 @@ func Default() Config {
 		Engine:       "auto",
 		Limits:       defaultLimits(),
 		DiskReserve:  64 << 20,
+		DrainDelay:   2 * time.Second,
 		DrainTimeout: 30 * time.Second,
 		AccessLog:    AccessLogOff, AccessLogSample: 1,
 		LogFormat: "text",
@@ -120,6 +122,8 @@ func (c Config) checkIdentity() error {
 		return fmt.Errorf("--backup-keep %d must be at least 1", c.BackupKeep)
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout %s must not be negative", c.DrainTimeout)
+	case c.DrainDelay < 0:
+		return fmt.Errorf("--drain-delay %s must not be negative", c.DrainDelay)
 	}
 	return nil
 }
@@ -220,6 +224,9 @@ func isWildcard(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "" || err == nil && ip.IsUnspecified()
 }
+
+// MarksFile is where the node keeps what it must remember about itself, in the data dir.
+func (c Config) MarksFile() string { return filepath.Join(c.DataDir, "marks.json") }
 
 // ViewFile is where the last applied view is kept, in the data dir.
 func (c Config) ViewFile() string { return filepath.Join(c.DataDir, "view.snap") }
