@@ -37,6 +37,7 @@ type Node struct {
 	Leader       bool    `json:"leader"`
 	Self         bool    `json:"self"` // who answers
 	Draining     bool    `json:"draining"`
+	Fences       bool    `json:"fences"`        // known to keep the fence_after of now; false without one
 	LastContact  string  `json:"last_contact"`  // since it was last heard; "" = unknown
 	AppliedIndex uint64  `json:"applied_index"` // 0 = unknown
 	StoreFull    bool    `json:"store_full"`    // its disk is full: as the leader it takes no operators' changes

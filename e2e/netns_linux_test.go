@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,6 +176,28 @@ func TestNetns_threeHosts(t *testing.T) {
 	}
 	partition(t, c, l)
 	c.reach(backends, c.nodes...)
+	fencedOff(t, c, l)
+	c.reach(backends, c.nodes...)
+}
+
+// fencedOff cuts the leader off from the others while fence_after is set. It goes on living, and must stop sending
+// new requests to the backends that it still reaches; the others know when.
+func fencedOff(t *testing.T, c *cluster, l *lan) {
+	t.Helper()
+	old := c.leader()
+	rest := c.except(old)
+	rest[0].must(200, http.MethodPatch, "/settings", `{"fence_after":"3s"}`)
+	c.everywhereFenced()
+	at := slices.Index(c.nodes, old)
+	cut := time.Now()
+	old.note("cut off")
+	l.cut(at)
+	put(t, rest[0], "without-"+old.name, 20*time.Second)
+	c.drainWith(rest[0], old, cut, 2*time.Second)
+	old.fenced(10 * time.Second)
+	l.heal(at)
+	c.formed(c.nodes...)
+	rest[0].must(200, http.MethodPatch, "/settings", `{"fence_after":null}`)
 }
 
 // partition cuts the leader off. It must stop taking writes and go on proxying; the others elect a leader.

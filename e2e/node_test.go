@@ -100,7 +100,7 @@ func (n *node) start() {
 	fmt.Fprintf(log, "--- %s start: %s\n", time.Now().Format(time.RFC3339Nano), strings.Join(args[1:], " "))
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, childAttr()
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LBNODE_DISK_RESERVE=1MiB"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LBNODE_DISK_RESERVE=1MiB", "LBNODE_DRAIN_DELAY=0s"}
 	if err := cmd.Start(); err != nil {
 		n.t.Fatalf("start %s: %v", n.name, err)
 	}

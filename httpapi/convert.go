@@ -166,10 +166,10 @@ func summariesAnswer(all map[string]stats.Series) map[string]api.Summary {
 	return out
 }
 
-func nodeAnswer(m Member, st ClusterStatus) api.Node {
+func (c *call) nodeAnswer(m Member, st ClusterStatus) api.Node {
 	n := api.Node{
 		ID: m.ID, Address: m.Addr, API: m.API, Proxy: m.Proxy, Version: m.Version, Status: m.Status, Voter: m.Voter, Leader: m.Leader,
-		Self: m.Self, Draining: m.Draining, LastContact: elapsed(m.LastContact), AppliedIndex: m.AppliedIndex, StoreFull: m.StoreFull,
+		Self: m.Self, Draining: m.Draining, Fences: c.s.cfg.Nodes.Fences(m.ID), LastContact: elapsed(m.LastContact), AppliedIndex: m.AppliedIndex, StoreFull: m.StoreFull,
 	}
 	if m.Self {
 		n.AppliedIndex = st.AppliedIndex

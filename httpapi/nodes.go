@@ -18,6 +18,8 @@ type Nodes interface {
 	// Leave returns once the node has begun to drain, after which it gives up its membership and ends. It
 	// refuses with ErrNotSafe what would cost the quorum.
 	Leave(ctx context.Context, id string) error
+	// Fences says that a node is known to keep the fence_after of now. It does not block.
+	Fences(id string) bool
 }
 
 // ErrUnreachable says that a node did not answer: the order may or may not be carried out.
@@ -47,7 +49,7 @@ func (c *call) nodeOrder(give func(context.Context, string) error, status int) (
 	out := api.Node{ID: id}
 	for _, m := range c.s.cfg.Cluster.Members() {
 		if m.ID == id {
-			out = nodeAnswer(m, c.s.cfg.Cluster.Status())
+			out = c.nodeAnswer(m, c.s.cfg.Cluster.Status())
 		}
 	}
 	return answer{status: status, body: out}, nil

@@ -112,7 +112,7 @@ func listNodes(c *call) (answer, error) {
 	}
 	out := make([]api.Node, len(members))
 	for i, m := range members {
-		out[i] = nodeAnswer(m, st)
+		out[i] = c.nodeAnswer(m, st)
 	}
 	return answer{body: out, header: header}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/lbnode/lbnode/api"
 )
@@ -48,6 +49,9 @@ func begun(all []*Node, id string) (sum uint64) {
 	return sum
 }
 
+// loadPause is between two requests of one client: the nodes shall be busy, not starved.
+const loadPause = time.Millisecond
+
 // load sends requests to every node until the returned function is called, which also says how many failed.
 func load(all []*Node, perNode int) (stop func() (failed int64)) {
 	var wg sync.WaitGroup
@@ -59,11 +63,13 @@ func load(all []*Node, perNode int) (stop func() (failed int64)) {
 		target := "http://" + n.ProxyAddrs()[0].String() + "/"
 		for range perNode {
 			wg.Go(func() {
+				pace := time.NewTicker(loadPause)
+				defer pace.Stop()
 				for {
 					select {
 					case <-done:
 						return
-					default:
+					case <-pace.C:
 					}
 					resp, err := client.Get(target)
 					if err != nil {
@@ -85,6 +91,16 @@ func load(all []*Node, perNode int) (stop func() (failed int64)) {
 		transport.CloseIdleConnections()
 		return failures.Load()
 	}
+}
+
+// led makes a POST, again while the cluster has no leader: a busy machine may hold one up.
+func led(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	eventually(t, "a leader", func() bool {
+		status, body = call(t, "POST", url, "")
+		return status != http.StatusServiceUnavailable
+	})
+	return status, body
 }
 
 // Once wait=applied is answered 200, no node starts a request on the backend: the starts of all three nodes
@@ -126,7 +142,7 @@ func TestDrain_nothingStartsAfterApplied(t *testing.T) {
 		if i%10 == 9 {
 			level = api.WaitIdle
 		}
-		s, body := call(t, "POST", apiOf(n)+"/backends/a/disable?wait="+level+"&timeout=10s", "")
+		s, body := led(t, apiOf(n)+"/backends/a/disable?wait="+level+"&timeout=10s")
 		atReturn, seen, held := begun(all, "a"), seenA.Load(), onA.Load()
 		var got api.WaitResult
 		if err := json.Unmarshal([]byte(body), &got); err != nil || s != http.StatusOK || len(got.Confirmed) != 3 {
@@ -140,7 +156,7 @@ func TestDrain_nothingStartsAfterApplied(t *testing.T) {
 		if level == api.WaitIdle && (held != 0 || seenA.Load() != seen) {
 			t.Fatalf("drain %d: the backend held %d and got %d more requests after wait=idle was answered", i, held, seenA.Load()-seen)
 		}
-		if s, body := call(t, "POST", apiOf(n)+"/backends/a/enable?wait=applied&timeout=10s", ""); s != http.StatusOK {
+		if s, body := led(t, apiOf(n)+"/backends/a/enable?wait=applied&timeout=10s"); s != http.StatusOK {
 			t.Fatalf("drain %d: enable = %d %s", i, s, body)
 		}
 		before := seenA.Load()

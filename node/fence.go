@@ -174,7 +174,11 @@ func (f *fence) ask(ctx context.Context) (index uint64, err error) {
 		index, _, err = f.n.cluster.ConfirmLead(ctx)
 		return index, err
 	}
-	b, err := f.n.cluster.Call(ctx, leader, confirmMethod, nil)
+	mine, err := json.Marshal(f.current().Index)
+	if err != nil {
+		return 0, err
+	}
+	b, err := f.n.cluster.Call(ctx, leader, confirmMethod, mine)
 	if err == nil {
 		err = json.Unmarshal(b, &index)
 	}
@@ -217,7 +221,12 @@ func (f *fence) text() string {
 
 // serveConfirm answers another node's question for a lease. The note comes before the answer: the node's lease
 // cannot begin later than that.
-func (f *fence) serveConfirm(ctx context.Context, p transport.Peer, _ []byte) ([]byte, error) {
+func (f *fence) serveConfirm(ctx context.Context, p transport.Peer, req []byte) ([]byte, error) {
+	var promised uint64
+	if err := json.Unmarshal(req, &promised); err != nil {
+		return nil, fmt.Errorf("decode the promise: %w", err)
+	}
+	f.promises.hear(map[string]uint64{p.NodeID: promised})
 	index, _, err := f.n.cluster.ConfirmLead(ctx)
 	if err != nil {
 		return nil, err

@@ -52,6 +52,12 @@ func (a apiNodes) Undrain(ctx context.Context, id string) error {
 // Leave implements httpapi.Nodes.
 func (a apiNodes) Leave(ctx context.Context, id string) error { return a.give(ctx, id, orderLeave) }
 
+// Fences implements httpapi.Nodes.
+func (a apiNodes) Fences(id string) bool {
+	s := a.n.store.View().Settings()
+	return s.FenceAfter > 0 && a.n.fence.promises.of(id).index == s.ModifyIndex
+}
+
 func (a apiNodes) give(ctx context.Context, id string, o order) error {
 	if id == a.n.ID() {
 		return a.n.obey(ctx, o)

@@ -63,6 +63,12 @@ func (p *promises) Merge(b []byte) error {
 	if err := json.Unmarshal(b, &in); err != nil {
 		return fmt.Errorf("decode promises: %w", err)
 	}
+	p.hear(in)
+	return nil
+}
+
+// hear takes in what was not known, and tells it on.
+func (p *promises) hear(in map[string]uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	news := map[string]uint64{}
@@ -75,5 +81,4 @@ func (p *promises) Merge(b []byte) error {
 	if len(news) > 0 {
 		p.tell(news)
 	}
-	return nil
 }

@@ -174,6 +174,9 @@ func (f *Fake) Undrain(_ context.Context, id string) error { return f.order("und
 // Leave implements httpapi.Nodes.
 func (f *Fake) Leave(_ context.Context, id string) error { return f.order("leave", id) }
 
+// Fences implements httpapi.Nodes.
+func (f *Fake) Fences(string) bool { return false }
+
 func (f *Fake) order(what, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
