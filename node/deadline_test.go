@@ -57,7 +57,7 @@ func TestDeadline_closes(t *testing.T) {
 			cfg.Engine = engine
 			n, _ := runNode(t, cfg)
 			eventually(t, "readiness", func() bool { s, _ := call(t, "GET", apiOf(n)+"/readyz", ""); return s == http.StatusOK })
-			put(t, n, "/pools/p", `{"initial":"up","health":{"type":"none"}}`, "/backends/a", fmt.Sprintf(`{"address":%q,"pool":"p"}`, backend.Listener.Addr()),
+			putAll(t, n, "/pools/p", `{"initial":"up","health":{"type":"none"}}`, "/backends/a", fmt.Sprintf(`{"address":%q,"pool":"p"}`, backend.Listener.Addr()),
 				"/routes/r", `{"match":{"path":"/"},"backend_pool":"p"}`)
 			if s, body := call(t, "POST", apiOf(n)+"/backends/a/enable?wait=applied", ""); s != http.StatusOK {
 				t.Fatalf("enable = %d %s", s, body)

@@ -14,8 +14,8 @@ import (
 	"github.com/lbnode/lbnode/state"
 )
 
-// put makes objects by way of a node's API.
-func put(t *testing.T, n *Node, pathsAndBodies ...string) {
+// putAll makes objects by way of a node's API.
+func putAll(t *testing.T, n *Node, pathsAndBodies ...string) {
 	t.Helper()
 	for i := 0; i < len(pathsAndBodies); i += 2 {
 		if s, body := call(t, "PUT", apiOf(n)+pathsAndBodies[i], pathsAndBodies[i+1]); s != http.StatusCreated && s != http.StatusOK {
@@ -54,7 +54,7 @@ func TestFence_withoutQuorum(t *testing.T) {
 	for _, n := range []*Node{first, second} {
 		eventually(t, "two voters on "+n.ID(), func() bool { return len(n.cluster.Voters()) == 2 && len(n.cluster.Live()) == 2 })
 	}
-	put(t, first, "/settings", `{"fence_after":"2s"}`, "/pools/p", `{"initial":"up","health":{"type":"none"}}`,
+	putAll(t, first, "/settings", `{"fence_after":"2s"}`, "/pools/p", `{"initial":"up","health":{"type":"none"}}`,
 		"/backends/a", fmt.Sprintf(`{"address":%q,"pool":"p"}`, backend.Listener.Addr()), "/routes/r", `{"match":{"path":"/"},"backend_pool":"p"}`)
 	eventually(t, "an answer", serves(t, first))
 	slow := make(chan int, 1)
@@ -99,7 +99,7 @@ func TestFence_withoutQuorum(t *testing.T) {
 		eventually(t, "an answer of "+n.ID()+" once there is a quorum again", serves(t, n))
 		eventually(t, "readiness of "+n.ID(), func() bool { s, _ := call(t, "GET", apiOf(n)+"/readyz", ""); return s == http.StatusOK })
 	}
-	put(t, first, "/settings", `{}`)
+	putAll(t, first, "/settings", `{}`)
 	eventually(t, "no fence on "+third.ID(), func() bool { return third.fence.current().After == 0 })
 }
 

@@ -42,7 +42,7 @@ func TestNodeDrain(t *testing.T) {
 	for _, n := range all {
 		eventually(t, "three voters on "+n.ID(), func() bool { return len(n.cluster.Voters()) == 3 && len(n.cluster.Live()) == 3 })
 	}
-	put(t, first, "/pools/p", `{"initial":"up","health":{"type":"none"}}`, "/backends/a", `{"address":"`+backend.Listener.Addr().String()+`","pool":"p"}`,
+	putAll(t, first, "/pools/p", `{"initial":"up","health":{"type":"none"}}`, "/backends/a", `{"address":"`+backend.Listener.Addr().String()+`","pool":"p"}`,
 		"/routes/r", `{"match":{"path":"/"},"backend_pool":"p"}`)
 	eventually(t, "an answer", serves(t, third))
 	if s, body := call(t, "POST", apiOf(first)+"/cluster/transfer-leader", `{"to":"n3"}`); s != http.StatusOK {
@@ -136,7 +136,7 @@ func TestNodeLeave(t *testing.T) {
 	}
 	eventually(t, "two members", func() bool { return len(first.cluster.Members()) == 2 })
 	eventually(t, "a leader", func() bool { return first.cluster.IsLeader() || all[2].cluster.IsLeader() })
-	put(t, first, "/pools/p", `{}`)
+	putAll(t, first, "/pools/p", `{}`)
 	eventually(t, "n3 leaves as well", func() bool {
 		s, _ := call(t, "POST", apiOf(all[2])+"/nodes/n3/leave", "")
 		return s == http.StatusAccepted
