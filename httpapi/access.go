@@ -80,6 +80,9 @@ func accessTable() map[string]access {
 		"DELETE /cluster/keys/{id}":     admin,
 		"GET /nodes":                    viewer,
 		"DELETE /nodes/{id}":            admin,
+		"POST /nodes/{id}/drain":        operator,
+		"POST /nodes/{id}/undrain":      operator,
+		"POST /nodes/{id}/leave":        admin,
 
 		"GET /snapshot":          admin,
 		"PUT /snapshot":          admin,
