@@ -26,7 +26,7 @@ const (
 // an allocation. Requests must arrive in one piece.
 func bed(t testing.TB, answer string) (client net.Conn, p *proxy.Proxy) {
 	t.Helper()
-	return loggedBed(t, answer, nil)
+	return bedOf(t, answer, "", nil)
 }
 
 // unwanted is an access log that leaves every request out.
@@ -35,8 +35,8 @@ type unwanted struct{}
 func (unwanted) Wants(int) bool  { return false }
 func (unwanted) Log(proxy.Entry) {}
 
-// loggedBed is bed with an access log.
-func loggedBed(t testing.TB, answer string, log proxy.AccessLog) (client net.Conn, p *proxy.Proxy) {
+// bedOf is bed with further settings of the pool, beginning with a comma, and with an access log.
+func bedOf(t testing.TB, answer, settings string, log proxy.AccessLog) (client net.Conn, p *proxy.Proxy) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -72,7 +72,7 @@ func loggedBed(t testing.TB, answer string, log proxy.AccessLog) (client net.Con
 	if p, err = proxy.New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	v := viewtest.New(t).Put(state.KindPool, `{"id":"web","health":{"type":"none"}}`).
+	v := viewtest.New(t).Put(state.KindPool, `{"id":"web","health":{"type":"none"}`+settings+`}`).
 		Put(state.KindBackend, `{"id":"b","address":"`+ln.Addr().String()+`","pool":"web"}`).
 		Put(state.KindRoute, `{"id":"r","match":{"path":"/api"},"backend_pool":"web"}`)
 	if err := p.Update(v.View()); err != nil {
@@ -121,7 +121,7 @@ func TestRequest_allocatesNothing(t *testing.T) {
 		if tc.name == "sampled out" {
 			log = unwanted{}
 		}
-		c, _ := loggedBed(t, tc.answer, log)
+		c, _ := bedOf(t, tc.answer, "", log)
 		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		req := []byte(tc.req)
 		if _, err := c.Write(req); err != nil {
@@ -161,5 +161,35 @@ func BenchmarkRequest(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		exchangeOnce(b, c, req, buf)
+	}
+}
+
+// TestRequest_protectedAllocatesNothing has a pool with every setting that looks at each request, and a client
+// without the sticky cookie, so that each answer sets it, and with another cookie, which is taken apart.
+func TestRequest_protectedAllocatesNothing(t *testing.T) {
+	// Not parallel: it counts the allocations of the whole process.
+	c, _ := bedOf(t, smallAnswer, `,"max_connections":5,"queue":{"size":5},"retry":{"on":["reset","503"]},"outlier":{"consecutive_errors":5},"sticky":{"cookie":"LB"},"slow_start":"1h"`, nil)
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	req := []byte(strings.Replace(browserHead, "Cookie: ", "Cookie: LB=forged; ", 1))
+	if _, err := c.Write(req); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	n, err := c.Read(buf) // head and body come in one piece
+	if err != nil || !strings.Contains(string(buf[:n]), "Set-Cookie: LB=") || !strings.HasSuffix(string(buf[:n]), "hello") {
+		t.Fatalf("answer = %q, %v", buf[:n], err)
+	}
+	for range 200 {
+		exchangeOnce(t, c, req, buf[:n])
+	}
+	const rounds = 5000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range rounds {
+		exchangeOnce(t, c, req, buf[:n])
+	}
+	runtime.ReadMemStats(&after)
+	if per := float64(after.Mallocs-before.Mallocs) / rounds; per > 0.05 {
+		t.Errorf("%.3f allocations per request, want 0", per)
 	}
 }
