@@ -16,10 +16,17 @@
 // # Retries
 //
 // Another backend is tried (at most `retries` times, never the same one twice) if the connection failed or
-// timed out, so that nothing was sent, and no byte of the request's body has been taken from the client.
-// That holds for every method. What was sent is never sent to another backend. The transport itself sends
-// a request again on a new connection to the same backend if a kept-alive one turns out to be closed and
-// the request is idempotent without a body, or marked so by its client with Idempotency-Key.
+// timed out, so that nothing was sent. That holds for every method, as long as no byte of the request's body
+// has been taken from the client, or all that was taken is kept. A pool can name further failures: a connection
+// that ended before a byte of the answer, silence, and the statuses 502, 503 and 504. Then idempotent requests
+// (all, if the pool says so) are sent again within the pool's budget, with bodies of up to [MaxReplay] bytes. The
+// transport itself sends a request again on a new connection to the same backend if a kept-alive one turns out
+// to be closed and the request is idempotent without a body, or marked so by its client with Idempotency-Key.
+//
+// # Queues
+//
+// A pool can bound the requests on a backend. [Exchange.Next] then gives [Parked] for a request that has to wait,
+// and whoever ends a request hands its room on to the one that has waited longest.
 //
 // # Streams
 //
