@@ -29,9 +29,14 @@ func (n *Node) startLoops(ctx context.Context) {
 // followViews hands every new view to what acts on it: first the proxy, whose flags must be in force
 // before health reports that this node has applied the view.
 func (n *Node) followViews(ctx context.Context) {
+	var forgot time.Time
 	for v := range n.store.Watch(ctx) {
 		if err := n.proxy.Update(v); err != nil {
 			n.log.Error("a routing change could not be put in force; the last good one stays", "index", v.Index, "error", err)
+		}
+		if time.Since(forgot) > forgetInterval {
+			n.forget(v)
+			forgot = time.Now()
 		}
 		n.deadlines.update(v)
 		n.health.Update(v)
