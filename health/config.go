@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,6 +59,9 @@ type Config struct {
 	// below 500 to [Health.Passive] too.
 	ErrorRun int
 	Timing   Timing
+
+	// ClientCertificate gives the certificate with an id, for backends that ask for one; nil = there are none.
+	ClientCertificate func(id string) (*tls.Certificate, error)
 }
 
 // Timing holds the times of the machinery. The times of probes belong to each pool.

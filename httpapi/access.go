@@ -95,7 +95,7 @@ func accessTable() map[string]access {
 		"DELETE /tokens/{id}":      admin,
 		"POST /tokens/{id}/rotate": admin,
 	}
-	for path, write := range map[string]access{"/backends": bound, "/routes": bound, "/pools": operator, "/frontends": operator} {
+	for path, write := range map[string]access{"/backends": bound, "/routes": bound, "/pools": operator, "/frontends": operator, "/certificates": operator} {
 		t["GET "+path], t["GET "+path+"/{id}"] = viewer, viewer
 		t["POST "+path] = write
 		t["PUT "+path+"/{id}"], t["PATCH "+path+"/{id}"], t["DELETE "+path+"/{id}"] = write, write, write

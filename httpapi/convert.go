@@ -33,6 +33,8 @@ func (c *converter) object(o state.Object) any {
 		return frontendAnswer(o)
 	case *state.Settings:
 		return settingsAnswer(o)
+	case *state.Certificate:
+		return c.s.certificateAnswer(o)
 	case *state.Token:
 		return c.s.tokenAnswer(o)
 	}

@@ -66,6 +66,7 @@ func (s *Server) endpoints() []endpoint {
 	all = append(all, settingsEndpoints()...)
 	all = append(all, keyEndpoints()...)
 	all = append(all, tokenEndpoints()...)
+	all = append(all, certificateEndpoints()...)
 	all = append(all, snapshotEndpoints()...)
 	for _, k := range configKinds() {
 		if k == state.KindSettings {

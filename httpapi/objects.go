@@ -44,6 +44,8 @@ func resourceOf(k state.Kind) resource {
 		return resource{kind: k, path: "/frontends", readOnly: append(stamps, "secret_set"), filter: noFilter(k)}
 	case state.KindSettings:
 		return resource{kind: k, path: "/settings", readOnly: stamps}
+	case state.KindCertificate:
+		return resource{kind: k, path: "/certificates", readOnly: append(stamps, "names", "issuer", "serial", "not_before", "not_after", "expired"), filter: noFilter(k)}
 	case state.KindToken:
 		return resource{kind: k, path: "/tokens", readOnly: append(stamps, "hash", "expired", "token"), filter: noFilter(k)}
 	case state.KindPool:

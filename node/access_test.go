@@ -3,8 +3,10 @@ package node
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,4 +126,80 @@ func TestNode_apiTLSAndToken(t *testing.T) {
 	if code, _, err := get("/pools", first, mine); err != nil || code != http.StatusUnauthorized {
 		t.Errorf("the old token = %d, %v, want 401", code, err)
 	}
+}
+
+// A certificate that is added by the API is shown by both engines at once, and without one a handshake fails.
+func TestNode_showsCertificatesOfTheState(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{"portable", "epoll"} {
+		ca := certtest.New(t, "ca")
+		leaf := ca.Leaf("site.example.org")
+		cfg := testConfig(t, "n1")
+		cfg.ProxyTLSAddrs, cfg.Engine = []string{"127.0.0.1:0"}, engine
+		n, _ := runNode(t, cfg)
+		api := "http://" + n.APIAddr().String()
+		eventually(t, "a leader", func() bool {
+			code, _ := call(t, http.MethodPut, api+"/pools/p", `{}`)
+			return code < 300
+		})
+		dial := func() (*tls.Conn, error) {
+			return tls.Dial("tcp", n.engine.TLSAddrs()[0].String(), &tls.Config{RootCAs: ca.Pool(), ServerName: "site.example.org", MinVersion: tls.VersionTLS12})
+		}
+		if c, err := dial(); err == nil {
+			_ = c.Close()
+			t.Errorf("%s: a handshake without any certificate succeeded", engine)
+		}
+		body, err := json.Marshal(map[string]string{"certificate": leaf.Cert, "private_key": leaf.Key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code, answer := call(t, http.MethodPut, api+"/certificates/site", string(body)); code != http.StatusCreated {
+			t.Fatalf("%s: PUT = %d %s", engine, code, answer)
+		}
+		eventually(t, "the certificate", func() bool {
+			c, err := dial()
+			if err == nil {
+				_ = c.Close()
+			}
+			return err == nil
+		})
+		t.Logf("%s shows it", engine)
+	}
+}
+
+// A backend that wants a certificate is shown the pool's, by probes and by requests.
+func TestNode_showsCertificatesToBackends(t *testing.T) {
+	t.Parallel()
+	ca, clients := certtest.New(t, "servers"), certtest.New(t, "clients")
+	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "hello "+r.TLS.PeerCertificates[0].Subject.CommonName)
+	}))
+	backend.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Leaf("127.0.0.1").TLS(t)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients.Pool(), MinVersion: tls.VersionTLS12}
+	backend.StartTLS()
+	defer backend.Close()
+	n, _ := runNode(t, testConfig(t, "n1"))
+	api := "http://" + n.APIAddr().String()
+	leaf := clients.Leaf("balancer")
+	do := func(method, path string, doc any) {
+		t.Helper()
+		body, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := ""
+		eventually(t, method+" "+path, func() bool {
+			code, answer := call(t, method, api+path, string(body))
+			last = answer
+			return code < 300
+		})
+		_ = last
+	}
+	do(http.MethodPut, "/certificates/me", map[string]string{"certificate": leaf.Cert, "private_key": leaf.Key})
+	do(http.MethodPut, "/pools/p", map[string]any{"tls": map[string]string{"ca": ca.PEM(), "client_certificate": "me"}, "health": map[string]string{"interval": "100ms"}, "on_empty": "fail"})
+	do(http.MethodPut, "/backends/b", map[string]string{"address": backend.URL, "pool": "p"})
+	do(http.MethodPut, "/routes/r", map[string]any{"match": map[string]string{"path": "/"}, "backend_pool": "p"})
+	eventually(t, "an answer of the backend", func() bool {
+		code, body := call(t, http.MethodGet, "http://"+n.ProxyAddrs()[0].String()+"/", "")
+		return code == http.StatusOK && body == "hello balancer"
+	})
 }

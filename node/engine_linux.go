@@ -14,7 +14,7 @@ func newEngine(name string, cfg portable.Config) (proxy.Engine, error) {
 	limits := engine.DefaultLimits()
 	limits.Limits = cfg.Limits
 	return engine.New(engine.Config{
-		Proxy: cfg.Proxy, Addrs: cfg.Addrs, TLSAddrs: cfg.TLSAddrs, Certificate: cfg.Certificate,
+		Proxy: cfg.Proxy, Addrs: cfg.Addrs, TLSAddrs: cfg.TLSAddrs, Certificate: cfg.Certificate, TLS: cfg.TLS,
 		ProxyFrom: cfg.ProxyFrom, Limits: limits, Logger: cfg.Logger,
 	})
 }

@@ -16,6 +16,7 @@ func (n *Node) startLoops(ctx context.Context) {
 	n.loops.Go(func() { n.followViews(ctx) })
 	n.loops.Go(func() { n.followMembers(ctx) })
 	n.loops.Go(func() { n.followFiles(ctx) })
+	n.loops.Go(func() { n.followTicketKeys(ctx) })
 	n.loops.Go(func() { n.followLeadership(ctx) })
 	n.loops.Go(func() { n.backups.follow(ctx) })
 	n.loops.Go(func() { n.fence.follow(ctx) })
@@ -31,6 +32,7 @@ func (n *Node) startLoops(ctx context.Context) {
 func (n *Node) followViews(ctx context.Context) {
 	var forgot time.Time
 	for v := range n.store.Watch(ctx) {
+		n.certs.Update(v) // before routes that need them
 		if err := n.proxy.Update(v); err != nil {
 			n.log.Error("a routing change could not be put in force; the last good one stays", "index", v.Index, "error", err)
 		}

@@ -33,6 +33,7 @@ import (
 	"github.com/lbnode/lbnode/proxy/portable"
 	"github.com/lbnode/lbnode/state"
 	"github.com/lbnode/lbnode/stats"
+	"github.com/lbnode/lbnode/tlsstore"
 )
 
 // Options are what a process adds to an operator's settings.
@@ -66,7 +67,8 @@ type Node struct {
 	files   []*reload.Files
 	reloads chan struct{}
 	token   atomic.Pointer[string] // of --api-token-file
-	apiTLS  *tls.Config            // nil = the API speaks clear text
+	certs   *tlsstore.Store
+	apiTLS  *tls.Config // nil = the API speaks clear text
 
 	stopping atomic.Bool   // the process ends
 	drained  atomic.Bool   // by an operator
@@ -152,6 +154,10 @@ func (n *Node) buildProxy() (err error) {
 	for _, k := range n.cluster.KeyRing() { // the one in use first
 		pcfg.Upstream.StickyKeys = append(pcfg.Upstream.StickyKeys, k.Sticky())
 	}
+	if err := n.buildCertificates(); err != nil {
+		return err
+	}
+	pcfg.Upstream.ClientCertificate = n.certs.ByID
 	if n.proxy, err = proxy.New(pcfg); err != nil {
 		return err
 	}
@@ -162,9 +168,7 @@ func (n *Node) buildProxy() (err error) {
 		Proxy: n.proxy, Addrs: n.cfg.ProxyAddrs, TLSAddrs: n.cfg.ProxyTLSAddrs, Limits: limitsOf(n.cfg.Limits), Logger: n.log,
 		ProxyFrom: n.cfg.ProxyProtocol,
 	}
-	if ecfg.Certificate, err = certificate(n.cfg); err != nil {
-		return err
-	}
+	ecfg.TLS = n.certs.Server()
 	engine, err := newEngine(n.cfg.Engine, ecfg)
 	if err != nil {
 		return err
@@ -289,6 +293,7 @@ func (n *Node) buildHealth() (err error) {
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
 	cfg.Voter, cfg.Score = n.votes, n.cluster.HealthScore
 	cfg.Committer, cfg.Electorate, cfg.Overlay = n.store, electorate{n.cluster}, n.proxy.Set()
+	cfg.ClientCertificate = n.certs.ByID
 	cfg.InFlight, cfg.Applied = n.proxy.Set().InFlight, n.proxy.Set().Applied
 	if n.health, err = health.New(cfg); err != nil {
 		return err

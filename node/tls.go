@@ -1,20 +1,42 @@
 package node
 
 import (
-	"crypto/tls"
-	"fmt"
+	"context"
+	"time"
 
-	"github.com/lbnode/lbnode/internal/config"
+	"github.com/lbnode/lbnode/cluster/transport"
+	"github.com/lbnode/lbnode/internal/seal"
+	"github.com/lbnode/lbnode/tlsstore"
 )
 
-// certificate returns the source of the default certificate, or nil without TLS listeners.
-func certificate(cfg config.Config) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
-	if cfg.TLSCertFile == "" {
-		return nil, nil
+// buildCertificates reads the default certificate and prepares those of the state.
+func (n *Node) buildCertificates() error {
+	cfg := tlsstore.Config{Box: n.box, Logger: n.log}
+	if n.cfg.TLSCertFile != "" {
+		pair := &tlsstore.Pair{CertFile: n.cfg.TLSCertFile, KeyFile: n.cfg.TLSKeyFile}
+		if err := n.watch("--tls-cert-file, --tls-key-file", pair.Load, pair.CertFile, pair.KeyFile); err != nil {
+			return err
+		}
+		cfg.Default = pair.Certificate
 	}
-	cert, err := tls.LoadX509KeyPair(cfg.TLSCertFile, cfg.TLSKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("--tls-cert-file %s, --tls-key-file %s: %w", cfg.TLSCertFile, cfg.TLSKeyFile, err)
-	}
-	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }, nil
+	n.certs = tlsstore.New(cfg)
+	n.certs.Update(n.fsm.View())
+	return n.certs.SetTicketKeys(n.ticketSecrets(), time.Now())
 }
+
+// box seals and opens with the cluster keys of now. open says that the first one is the well-known key of labs.
+func (n *Node) box() (box *seal.Box, open bool) { return (&backups{n: n}).Box() }
+
+// ticketSecrets are the cluster keys, from which those of session tickets are derived; none in a lab, whose key
+// everybody knows.
+func (n *Node) ticketSecrets() [][]byte {
+	var keys [][]byte
+	for _, k := range n.cluster.KeyRing() {
+		if k != transport.LabKey() {
+			keys = append(keys, k[:])
+		}
+	}
+	return keys
+}
+
+func (n *Node) followTicketKeys(ctx context.Context) { n.certs.FollowTicketKeys(ctx, n.ticketSecrets) }

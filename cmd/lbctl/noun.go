@@ -37,7 +37,9 @@ type noun struct {
 }
 
 // nouns are the kinds of objects, in the order of the help.
-func (a *app) nouns() []*noun { return []*noun{backendNoun(), poolNoun(), routeNoun(), frontendNoun()} }
+func (a *app) nouns() []*noun {
+	return []*noun{backendNoun(), poolNoun(), routeNoun(), frontendNoun(), certificateNoun()}
+}
 
 // command is the command of this noun below a verb.
 func (n *noun) command(short, args string) *cobra.Command {

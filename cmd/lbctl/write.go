@@ -46,7 +46,7 @@ func (n *noun) needsArg(doc map[string]any) bool {
 	switch n.name {
 	case "backend":
 		return doc["address"] == nil
-	case "pool":
+	case "pool", "certificate":
 		return doc["id"] == nil
 	case "frontend":
 		return doc["id"] == nil && doc["key"] == nil && doc["hosts"] == nil

@@ -39,7 +39,7 @@ var rules = map[string]rule{
 	"proxy/shape":             {ours: []string{"state", "proxy/http1"}, others: []string{"github.com/cespare/xxhash/v2"}},
 	"proxy/upstream":          {ours: []string{"state", "stats", "proxy/http1"}},
 	"proxy/balance":           {ours: []string{"state", "proxy/upstream"}, others: []string{"github.com/cespare/xxhash/v2"}},
-	"httpapi":                 {ours: []string{"api", "state", "stats", "internal/auth", "internal/backup", "internal/seal", "internal/strictjson"}, others: []string{"github.com/gorilla/mux", "go.yaml.in/yaml/v3"}},
+	"httpapi":                 {ours: []string{"api", "state", "stats", "internal/auth", "tlsstore", "internal/backup", "internal/seal", "internal/strictjson"}, others: []string{"github.com/gorilla/mux", "go.yaml.in/yaml/v3"}},
 	"proxy/route":             {ours: []string{"state", "stats", "proxy/upstream", "proxy/balance", "proxy/shape"}, others: []string{"github.com/cespare/xxhash/v2"}},
 	"proxy/portable":          {ours: []string{"proxy", "proxy/http1", "proxy/proxyproto", "stats"}},
 	"httpapi/apitest":         {ours: []string{"api", "httpapi", "state", "stats", "internal/seal"}},

@@ -175,9 +175,6 @@ func (c Config) checkTLS() error {
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		return fmt.Errorf("--tls-cert-file and --tls-key-file belong together; give both")
 	}
-	if len(c.ProxyTLSAddrs) > 0 && c.TLSCertFile == "" {
-		return fmt.Errorf("--proxy-tls-addr %s needs --tls-cert-file and --tls-key-file", c.ProxyTLSAddrs[0])
-	}
 	if (c.APITLSCertFile == "") != (c.APITLSKeyFile == "") {
 		return fmt.Errorf("--api-tls-cert-file and --api-tls-key-file belong together; give both")
 	}

@@ -55,7 +55,6 @@ func TestLoad_refuses(t *testing.T) {
 		"sample of none":   {args: []string{"--access-log-sample", "0"}, want: []string{"--access-log-sample", "0"}},
 		"bad engine":       {args: []string{"--engine", "warp"}, want: []string{"--engine", "portable"}},
 		"cert without key": {args: []string{"--tls-cert-file", "c"}, want: []string{"--tls-key-file"}},
-		"tls without cert": {args: []string{"--proxy-tls-addr", "127.0.0.1:8443"}, want: []string{"--tls-cert-file"}},
 		"same address":     {args: []string{"--api-addr", "127.0.0.1:8080"}, want: []string{"127.0.0.1:8080", "--proxy-addr"}},
 		"open cluster":     {args: []string{"--cluster-addr", "0.0.0.0:7946"}, want: []string{"--cluster-key-file", "lbnode keygen", "--insecure"}},
 		"open advertise":   {args: []string{"--advertise-addr", "10.0.0.1:7946"}, want: []string{"--cluster-key-file"}},

@@ -21,6 +21,7 @@ type Config struct {
 	TLSAddrs []string // TLS listeners
 	// Certificate gives the certificate for a handshake; see portable.Config.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	TLS         *tls.Config // instead of it; see portable.Config
 	// ProxyFrom are the peers that send a PROXY header on every connection, before TLS.
 	ProxyFrom proxyproto.Trust
 	Limits    Limits
@@ -49,7 +50,7 @@ func (c Config) Validate() error {
 		return errors.New("engine: config: Proxy is nil")
 	case c.Logger == nil:
 		return errors.New("engine: config: Logger is nil")
-	case len(c.TLSAddrs) > 0 && c.Certificate == nil:
+	case len(c.TLSAddrs) > 0 && c.Certificate == nil && c.TLS == nil:
 		return errors.New("engine: config: TLSAddrs without Certificate")
 	case c.Loops < 0 || c.Loops > 1024:
 		return fmt.Errorf("engine: config: Loops must be between 0 and 1024, got %d", c.Loops)

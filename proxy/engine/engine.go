@@ -70,7 +70,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Loops = max(runtime.GOMAXPROCS(0)-1, 1)
 	}
 	p, err := portable.New(portable.Config{
-		Proxy: cfg.Proxy, Certificate: cfg.Certificate, ProxyFrom: cfg.ProxyFrom, Limits: cfg.Limits.Limits, Logger: cfg.Logger,
+		Proxy: cfg.Proxy, Certificate: cfg.Certificate, TLS: cfg.TLS, ProxyFrom: cfg.ProxyFrom, Limits: cfg.Limits.Limits, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err

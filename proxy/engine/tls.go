@@ -148,6 +148,9 @@ func (e *Engine) acceptTLS(ln net.Listener) {
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: e.cfg.Certificate, DynamicRecordSizingDisabled: true,
 	}
+	if e.cfg.TLS != nil {
+		cfg = e.cfg.TLS
+	}
 	var next atomic.Uint32
 	for {
 		raw, err := ln.Accept()

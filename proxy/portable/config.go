@@ -20,6 +20,9 @@ type Config struct {
 	// Certificate gives the certificate for a handshake. It may be called by any number of goroutines, and
 	// each new connection gets what it returns then. Needed if there are TLSAddrs.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// TLS is used instead of Certificate if it is set: one configuration for all listeners, never copied, so that
+	// the keys of session tickets can be changed in it.
+	TLS *tls.Config
 	// ProxyFrom are the peers that send a PROXY header on every connection, before TLS.
 	ProxyFrom proxyproto.Trust
 	Limits    Limits
@@ -55,7 +58,7 @@ func (c Config) Validate() error {
 		return errors.New("portable: config: Proxy is nil")
 	case c.Logger == nil:
 		return errors.New("portable: config: Logger is nil")
-	case len(c.TLSAddrs) > 0 && c.Certificate == nil:
+	case len(c.TLSAddrs) > 0 && c.Certificate == nil && c.TLS == nil:
 		return errors.New("portable: config: TLSAddrs without Certificate")
 	}
 	l := c.Limits

@@ -56,6 +56,9 @@ type readyListener struct {
 }
 
 func (e *Engine) tlsConfig() *tls.Config {
+	if e.cfg.TLS != nil {
+		return e.cfg.TLS
+	}
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2", "http/1.1"},

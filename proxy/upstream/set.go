@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"iter"
 	"log/slog"
@@ -29,6 +30,9 @@ type Config struct {
 	IdleTimeout time.Duration
 	// MaxIdlePerBackend and MaxIdle bound the unused connections, to one address and in all.
 	MaxIdlePerBackend, MaxIdle int
+	// ClientCertificate gives the certificate with an id, for backends that ask for one. It is called for each
+	// handshake, by many goroutines; nil = there are none.
+	ClientCertificate func(id string) (*tls.Certificate, error)
 	// MaxHeaderBytes bounds a response head.
 	MaxHeaderBytes int64
 	// StickyKeys make the tokens of sticky cookies, see Upstream.Tokens; none = they are made without a secret.

@@ -3,6 +3,7 @@ package upstream
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -50,6 +51,7 @@ func (s *Set) newTransport(key transportKey) *http.Transport {
 		clear = strict(dial, lim)
 	}
 	cfg := tlsConfig(key.tls)
+	s.showCertificate(cfg, key.tls.ClientCertificate)
 	return &http.Transport{
 		DisableKeepAlives:      key.proxy != "", // a connection speaks for one client
 		Proxy:                  nil,             // a balancer's backends are reached directly, whatever the environment says
@@ -99,4 +101,18 @@ func tlsConfig(c state.BackendTLS) *tls.Config {
 		cfg.RootCAs.AppendCertsFromPEM([]byte(c.CA))
 	}
 	return cfg
+}
+
+// showCertificate has backends that ask for one shown a certificate. It is looked up for each handshake, so that a
+// new one is used from the next connection on; without it there is no connection.
+func (s *Set) showCertificate(cfg *tls.Config, id string) {
+	if id == "" {
+		return
+	}
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if s.cfg.ClientCertificate == nil {
+			return nil, fmt.Errorf("client certificate %q is not at hand", id)
+		}
+		return s.cfg.ClientCertificate(id)
+	}
 }
