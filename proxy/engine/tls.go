@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/lbnode/lbnode/proxy/proxyproto"
 	"github.com/lbnode/lbnode/stats"
@@ -56,6 +57,14 @@ func (m *memConn) Write(b []byte) (int, error) {
 	}
 	m.out = append(m.out, b...) // takes everything: a failed write would break crypto/tls for good
 	return len(b), nil
+}
+
+// SetWriteDeadline is what crypto/tls calls before it says goodbye. A write to memory never waits.
+func (m *memConn) SetWriteDeadline(t time.Time) error {
+	if !m.on {
+		return m.Conn.SetWriteDeadline(t)
+	}
+	return nil
 }
 
 // cipherSize leaves room in the read buffer for a record that crypto/tls has held back.

@@ -256,3 +256,24 @@ func TestShutdown_leavesNoDescriptor(t *testing.T) {
 		t.Errorf("%d descriptors are open after three engines, before %d", after, before)
 	}
 }
+
+// A client that is refused over TLS gets its answer and our goodbye, and the engine goes on.
+func TestTLS_refusesABadHead(t *testing.T) {
+	t.Parallel()
+	e := tlsBed(t, false)
+	for range 3 {
+		c, err := tls.Dial("tcp", e.TLSAddrs()[0].String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.WriteString(c, "nonsense\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(c)
+		if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 400 ") {
+			t.Errorf("answered %q, %v, want 400 and a clean end", got, err)
+		}
+		_ = c.Close()
+	}
+}
