@@ -11,9 +11,20 @@ func withCertificate(build func(*state.Backend, *state.Pool, string) check, find
 	return func(b *state.Backend, p *state.Pool, version string) check {
 		c := build(b, p, version)
 		id := p.TLS.ClientCertificate
-		if h, ok := c.(*httpCheck); ok && h.tls != nil && id != "" && find != nil {
+		if h := overHTTP(c); h != nil && h.tls != nil && id != "" && find != nil {
 			h.tls.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return find(id) }
 		}
 		return c
 	}
+}
+
+// overHTTP is the part of a check that speaks HTTP; nil if it has none.
+func overHTTP(c check) *httpCheck {
+	switch c := c.(type) {
+	case *httpCheck:
+		return c
+	case *grpcCheck:
+		return &c.httpCheck
+	}
+	return nil
 }
