@@ -60,7 +60,7 @@ func (a answer) problem(t testing.TB) api.Problem {
 // call sends one request to the node's API. A body that is no string or []byte is sent as its JSON.
 // Headers come in pairs of name and value.
 func (n *node) call(method, path string, body any, headers ...string) (answer, error) {
-	return exchange(n.client, method, "http://"+n.api+path, body, headers...)
+	return exchange(n.client, method, n.scheme+"://"+n.api+path, body, headers...)
 }
 
 func exchange(c *http.Client, method, url string, body any, headers ...string) (answer, error) {

@@ -26,6 +26,7 @@ type node struct {
 	flags   []string // further flags, at every start
 	netns   string   // network namespace, "" = the test's own
 	logPath string
+	scheme  string       // of the admin API
 	client  *http.Client // of the admin API
 	plain   *http.Client // of the proxy, without kept connections
 
@@ -38,7 +39,7 @@ func newNode(t *testing.T, name string, flags ...string) *node {
 	t.Helper()
 	n := &node{
 		t: t, name: name, dir: filepath.Join(t.TempDir(), name),
-		api: freeAddr(t), proxy: freeAddr(t), cluster: freeAddr(t), flags: flags,
+		api: freeAddr(t), proxy: freeAddr(t), cluster: freeAddr(t), flags: flags, scheme: "http",
 	}
 	logs := t.TempDir()
 	if *logsFlag != "" {
