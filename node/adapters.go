@@ -53,7 +53,7 @@ type renamed struct {
 	name error
 }
 
-func (e renamed) Unwrap() error { return e.name }
+func (e renamed) Unwrap() []error { return []error{e.error, e.name} }
 
 // apiStore adds what only consensus knows: whether the view may be behind.
 type apiStore struct {
@@ -110,7 +110,7 @@ func apiError(err error) error {
 		cluster.ErrUnknownNode: httpapi.ErrUnknownNode, cluster.ErrNotSafe: httpapi.ErrNotSafe, cluster.ErrBusy: httpapi.ErrBusy,
 	} {
 		if errors.Is(err, from) {
-			return fmt.Errorf("%w: %w", to, err)
+			return renamed{err, to}
 		}
 	}
 	return err

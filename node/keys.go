@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/lbnode/lbnode/api"
@@ -50,10 +49,5 @@ func (a apiKeys) Remove(ctx context.Context, id string, force bool) (api.KeyChan
 }
 
 func keyChange(k cluster.KeyChange, err error) (api.KeyChange, error) {
-	for _, name := range []error{httpapi.ErrNotSafe, httpapi.ErrUnknownKey, httpapi.ErrBadKey} {
-		if translated := apiError(err); errors.Is(translated, name) {
-			return api.KeyChange(k), renamed{err, name}
-		}
-	}
 	return api.KeyChange(k), apiError(err)
 }
