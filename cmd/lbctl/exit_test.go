@@ -75,7 +75,7 @@ func TestExitCodes(t *testing.T) {
 			w.must("lbctl set backend b1 --weight 8 --request-id k")
 		}, exitConflict, "request id"},
 
-		{"no leader", "lbctl set backend b1 --weight 9 --timeout 300ms", fail(state.ErrNoLeader), exitNoLeader, "cluster status"},
+		{"no leader", "lbctl set backend b1 --weight 9 --timeout 2s", fail(state.ErrNoLeader), exitNoLeader, "cluster status"},
 		{"unknown", "lbctl set backend b1 --weight 9 --request-id k7 --timeout 300ms", fail(state.ErrOutcomeUnknown), exitUnknown, "--request-id k7"},
 		{"wait", "lbctl disable backend b1 --wait --timeout 100ms", nil, exitUnknown, "the drain goes on"},
 

@@ -155,7 +155,7 @@ func testAccounting(t *testing.T, mk New) {
 		for i, a := range addrs {
 			w.views.Put(state.KindBackend, fmt.Sprintf(`{"id":"%s%d","address":%q,"pool":%q}`, id, i, a, id))
 		}
-		w.views.Put(state.KindRoute, fmt.Sprintf(`{"id":%q,"match":{"host":"%s.test"},"backend_pool":%q,"retries":1,"timeouts":{"first_byte":"100ms"}}`, id, id, id))
+		w.views.Put(state.KindRoute, fmt.Sprintf(`{"id":%q,"match":{"host":"%s.test"},"backend_pool":%q,"retries":1,"timeouts":{"first_byte":"1s"}}`, id, id, id))
 	}
 	w.views.Put(state.KindRoute, `{"id":"empty","match":{"host":"empty.test"},"backend_pool":"nobody"}`, `{"id":"r","match":{"host":"live.test"},"backend_pool":"web"}`)
 	w.update()

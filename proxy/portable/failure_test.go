@@ -137,8 +137,8 @@ func TestTimeouts(t *testing.T) {
 	b.route(`{"id":"c","backend_pool":"black","retries":0,"match":{"path":"/connect"},"timeouts":{"connect":"30ms"}}`,
 		`{"id":"f","backend_pool":"hole","match":{"path":"/first"},"timeouts":{"first_byte":"30ms"}}`,
 		`{"id":"t","backend_pool":"hole","match":{"path":"/total"},"timeouts":{"total":"30ms"}}`,
-		`{"id":"d","backend_pool":"drip","match":{"path":"/drip"},"timeouts":{"total":"30ms","first_byte":"20s"}}`,
-		`{"id":"m","backend_pool":"mixed","match":{"path":"/mixed"},"timeouts":{"connect":"30ms"}}`).apply()
+		`{"id":"d","backend_pool":"drip","match":{"path":"/drip"},"timeouts":{"total":"600ms","first_byte":"20s"}}`,
+		`{"id":"m","backend_pool":"mixed","match":{"path":"/mixed"},"timeouts":{"connect":"400ms"}}`).apply()
 	for path, code := range map[string]string{"/connect": "connect_timeout", "/first": "first_byte_timeout", "/total": "total_timeout"} {
 		for _, method := range []string{"GET", "POST"} {
 			var body io.Reader
