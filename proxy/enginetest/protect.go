@@ -296,6 +296,12 @@ func testSticky(t *testing.T, mk New) {
 	if resp, body := ask(""); body == home || len(resp.Cookies()) != 1 {
 		t.Errorf("a new client went to the backend that drains")
 	}
+	addr := map[string]string{"a": a.addr, "b": b.addr}[home]
+	w.views.Put(state.KindBackend, fmt.Sprintf(`{"id":%q,"address":%q,"pool":"web","admin_state":"stopped","drain":{"sticky":"release"}}`, id, addr))
+	w.update()
+	if resp, body := ask(mine); body == home || len(resp.Cookies()) != 1 {
+		t.Errorf("answered by %s with %q by a backend that releases its clients, want the other and its cookie", body, resp.Header["Set-Cookie"])
+	}
 	w.views.Admin(state.AdminReady, id)
 	w.update()
 	for _, forged := range []string{"Cookie: LB=\r\n", "Cookie: LB=" + strings.Repeat("A", 22) + "\r\n", "Cookie: LB=" + set[0].Value + "x\r\n", "Cookie: lb=" + set[0].Value + "\r\n"} {
