@@ -25,13 +25,17 @@ type reading struct {
 }
 
 // open watches a real server until the test ends.
-func (h *harness) open(srv *httptest.Server, query string) *reading {
+func (h *harness) open(srv *httptest.Server, query string, extra ...header) *reading {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	h.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+"/watch?"+query, nil)
 	if err != nil {
 		h.t.Fatal(err)
+	}
+	for _, e := range extra {
+		name, value, _ := strings.Cut(string(e), ": ")
+		req.Header.Set(name, value)
 	}
 	resp, err := srv.Client().Do(req)
 	if err != nil {
