@@ -33,7 +33,12 @@ func testOptions() Options {
 // runNode runs a node until the returned function is called, which also checks how it ended.
 func runNode(t *testing.T, cfg config.Config) (*Node, func()) {
 	t.Helper()
-	n, err := New(cfg, testOptions())
+	return runNodeWith(t, cfg, testOptions())
+}
+
+func runNodeWith(t *testing.T, cfg config.Config, opts Options) (*Node, func()) {
+	t.Helper()
+	n, err := New(cfg, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
