@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 func TestRestart_inPlace(t *testing.T) {
@@ -223,6 +225,39 @@ func TestSnapshot_installedOnRejoin(t *testing.T) {
 	if got, want := len(all[0].fsm.list()), 82; got != want {
 		t.Errorf("%d commands, want %d", got, want)
 	}
+}
+
+// TestSnapshot_behindAGap has a member that was away be given a snapshot which ends
+// after its log does: its log then has a gap, and must open again nevertheless.
+func TestSnapshot_behindAGap(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t, "a")
+	cfg.SnapshotThreshold, cfg.TrailingLogs, cfg.Timing.SnapshotInterval = 8, 4, 20*time.Millisecond
+	a := start(t, cfg)
+	a.waitJoined()
+	cfg = testConfig(t, "b")
+	cfg.Join, cfg.NonVoter = []string{a.Advertise()}, true // and keeps its whole log
+	b := start(t, cfg)
+	b.waitJoined()
+	a.propose("both")
+	sameState(t, []*member{a, b})
+	last, err := b.store.LastIndex()
+	must(t, err)
+	b.kill()
+	for i := range 40 {
+		a.propose(fmt.Sprint(i))
+	}
+	eventually(t, "the log was cut", func() bool { first, err := a.store.FirstIndex(); return err == nil && first > last+10 })
+	b = b.again(nil)
+	a.propose("after the snapshot")
+	sameState(t, []*member{a, b})
+	if err := b.store.guardedStore.GetLog(last+5, new(raft.Log)); !errors.Is(err, raft.ErrLogNotFound) {
+		t.Fatalf("entry %d, which the snapshot stands for: %v, want none", last+5, err)
+	}
+	b.kill()
+	b = b.again(nil)
+	a.propose("once more")
+	sameState(t, []*member{a, b})
 }
 
 func TestReadIndex(t *testing.T) {

@@ -183,7 +183,9 @@ func checkSnapshots(d *dataDir, files raft.SnapshotStore) (newest *raft.Snapshot
 }
 
 // checkLog reads every entry: the log must go on from the snapshot without a
-// gap, in rising terms, and every checksum must be right.
+// gap, in rising terms, and every checksum must be right. Before the snapshot's
+// end entries may be missing: Raft keeps the log of a follower that was given a
+// snapshot, and goes on behind that.
 func (s *store) checkLog(log boltStore, snap *raft.SnapshotMeta) error {
 	first, err := log.FirstIndex()
 	if err != nil {
@@ -206,7 +208,11 @@ func (s *store) checkLog(log boltStore, snap *raft.SnapshotMeta) error {
 	}
 	for i := first; i <= last; i++ {
 		var l raft.Log
-		if err := log.GetLog(i, &l); err != nil {
+		err := log.GetLog(i, &l)
+		if errors.Is(err, raft.ErrLogNotFound) && i <= start {
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("entry %d: %w", i, err)
 		}
 		if err := unseal(&l); err != nil {

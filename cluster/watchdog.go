@@ -288,7 +288,11 @@ func (g *guardedStore) forgetConf(lo, hi uint64) error {
 	}
 	for i := lo - 1; first > 0 && i >= first; i-- {
 		var l raft.Log
-		if err := g.GetLog(i, &l); err != nil {
+		err := g.GetLog(i, &l)
+		if errors.Is(err, raft.ErrLogNotFound) {
+			break // what is before the gap is older than a snapshot that was installed
+		}
+		if err != nil {
 			return err
 		}
 		if l.Type == raft.LogConfiguration {
