@@ -75,9 +75,10 @@ func TestExitCodes(t *testing.T) {
 			w.must("lbctl set backend b1 --weight 8 --request-id k")
 		}, exitConflict, "request id"},
 
-		{"no leader", "lbctl set backend b1 --weight 9 --timeout 2s", fail(state.ErrNoLeader), exitNoLeader, "cluster status"},
+		// Less than the second until the request is repeated, which the deadline would then cut off.
+		{"no leader", "lbctl set backend b1 --weight 9 --timeout 900ms", fail(state.ErrNoLeader), exitNoLeader, "cluster status"},
 		{"unknown", "lbctl set backend b1 --weight 9 --request-id k7 --timeout 300ms", fail(state.ErrOutcomeUnknown), exitUnknown, "--request-id k7"},
-		{"wait", "lbctl disable backend b1 --wait --timeout 100ms", nil, exitUnknown, "the drain goes on"},
+		{"wait", "lbctl disable backend b1 --wait --timeout 500ms", nil, exitUnknown, "the drain goes on"},
 
 		{"invalid", "lbctl add backend b:1 --weight 1001", nil, exitInvalid, "/weight must be"},
 		{"opts, syntax", `lbctl set backend b1 -j '{"weight":'`, nil, exitInvalid, "-j is no JSON"},
