@@ -81,3 +81,20 @@ func TestStore_sendsNothingTwiceWithoutRequestID(t *testing.T) {
 		t.Errorf("Do = %v after %d proposals, want unknown after 1", err, l.sent)
 	}
 }
+
+// A meeting that was reserved with the answer lost is the caller's when it is sent again.
+func TestStore_sendsMeetingsAgain(t *testing.T) {
+	t.Parallel()
+	f := newFSM(t)
+	s := NewStore(f, &losing{inner: &single{fsm: f}, fates: []string{"", "", "deaf", ""}}, time.Now)
+	if _, err := s.Do(t.Context(), putBackend("a", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Do(t.Context(), state.Command{Type: state.TypeTxn, Ops: []state.Op{{Verb: state.VerbPut, Kind: state.KindFrontend, ID: "uni", Value: []byte(`{}`)}}}); err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.Do(t.Context(), state.BBB(state.BBBOp{Bind: &state.BindMeeting{Frontend: "uni", ID: "room", BackendID: "a", Attempt: "x"}}))
+	if err != nil || len(res.BBB) != 1 || !res.BBB[0].Won || res.BBB[0].Meeting.Reserved != 3 {
+		t.Errorf("Do = %+v, %v, want the meeting won at index 3", res, err)
+	}
+}

@@ -48,7 +48,7 @@ func (s *Store) Do(ctx context.Context, c state.Command) (state.Result, error) {
 	if err != nil {
 		return state.Result{}, err
 	}
-	resp, index, err := s.propose(ctx, c.RequestID, b)
+	resp, index, err := s.propose(ctx, c.RequestID != "" || c.Type == state.TypeBBB, b)
 	if err != nil {
 		return state.Result{}, err
 	}
@@ -68,15 +68,15 @@ func (s *Store) Do(ctx context.Context, c state.Command) (state.Result, error) {
 // maxSends bounds how often one command is sent.
 const maxSends = 3
 
-// propose sends a command again whose outcome is unknown, as when the leader dies with it: under its request
-// id it has its effect once, and the answer is the first one's.
-func (s *Store) propose(ctx context.Context, requestID string, cmd []byte) (resp []byte, index uint64, err error) {
+// propose sends a command again whose outcome is unknown, as when the leader dies with it, if it has its effect
+// once all the same: under its request id, by which the answer is the first one's, or by its nature.
+func (s *Store) propose(ctx context.Context, repeatable bool, cmd []byte) (resp []byte, index uint64, err error) {
 	for sent := 1; ; sent++ {
 		resp, index, err = s.p.Propose(ctx, cmd)
 		switch {
 		case err == nil:
 			return resp, index, nil
-		case requestID != "" && errors.Is(err, state.ErrOutcomeUnknown) && sent < maxSends && ctx.Err() == nil:
+		case repeatable && errors.Is(err, state.ErrOutcomeUnknown) && sent < maxSends && ctx.Err() == nil:
 		case sent > 1 && !errors.Is(err, state.ErrOutcomeUnknown): // this time it was not applied, but before?
 			return nil, 0, fmt.Errorf("%w: sent %d times: %w", state.ErrOutcomeUnknown, sent, err)
 		default:

@@ -47,6 +47,8 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 		if res.Refusal = a.allowed(c); res.Refusal == nil {
 			res.Refusal = a.restore(c.Restore)
 		}
+	case TypeBBB:
+		res.BBB, res.Refusal = a.bbb(c.BBB)
 	}
 	var next *View
 	var change *Change
@@ -55,7 +57,7 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 		res.Refusal = a.await(c, change)
 	}
 	if res.Refusal != nil {
-		res.Ops, change = nil, nil
+		res.Ops, res.BBB, change = nil, nil, nil
 		same := *v
 		next = &same
 	} else {
@@ -78,7 +80,7 @@ func fingerprintOf(c Command) string {
 	if c.RequestID == "" {
 		return ""
 	}
-	b, err := json.Marshal(Command{ClusterID: c.ClusterID, Ops: c.Ops, Changes: c.Changes, ConfirmWithin: c.ConfirmWithin, Settle: c.Settle, Restore: c.Restore})
+	b, err := json.Marshal(Command{ClusterID: c.ClusterID, Ops: c.Ops, Changes: c.Changes, ConfirmWithin: c.ConfirmWithin, Settle: c.Settle, Restore: c.Restore, BBB: c.BBB})
 	if err != nil { // only a raw message that is no JSON can fail, and Decode has read it as JSON
 		b = []byte(err.Error())
 	}
@@ -312,6 +314,13 @@ func (a *applier) delete(op Op, old Object) (OpResult, *Refusal) {
 				Message: fmt.Sprintf("certificate %q is shown to the backends of %s; change them first", op.ID, nameSome(refs)),
 			}
 		}
+	case op.Kind == KindFrontend && !op.Force:
+		for m := range a.t.v.MeetingsOf(op.ID) {
+			return res, &Refusal{
+				Code:    CodeInUse,
+				Message: fmt.Sprintf("frontend %q has meetings, such as %q: end them first, or force, and they go on until their people leave", op.ID, m.ID),
+			}
+		}
 	case op.Kind == KindPool:
 		if refs := a.poolRefs(op.ID); len(refs) > 0 && !op.Force {
 			return res, &Refusal{
@@ -331,6 +340,12 @@ func (a *applier) remove(k Kind, id string) {
 	a.journal.touch(a.t, k, id)
 	a.t.delete(k, id)
 	a.config = true
+	switch k {
+	case KindBackend:
+		a.t.v.bbb.forgetBackend(id)
+	case KindFrontend:
+		a.t.v.bbb.forgetFrontend(id)
+	}
 }
 
 func (a *applier) decommission(b *Backend, value json.RawMessage) (OpResult, *Refusal) {
@@ -387,7 +402,7 @@ func (a *applier) states(changes []StateChange) {
 		if ch.To != "" && ch.Gen == b.Gen && ch.From == b.Verdict && ch.To != b.Verdict {
 			next.Verdict, next.VerdictText, changed = ch.To, ch.Text, true
 		}
-		if ch.Drained != 0 && ch.Drained == b.AdminIndex && b.Draining() {
+		if ch.Drained != 0 && ch.Drained == b.AdminIndex && b.Draining() && !a.t.v.HasMeetings(b.ID) {
 			next.Drained, changed = true, true
 		}
 		if !changed {

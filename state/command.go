@@ -30,6 +30,7 @@ type Command struct {
 	Scope     []string      `json:"scope,omitempty"`      // TypeTxn: pools outside of which nothing may be touched; none = everything may
 	Changes   []StateChange `json:"changes,omitempty"`    // TypeStates: each for itself
 	Restore   *Restoration  `json:"restore,omitempty"`    // TypeRestore
+	BBB       []BBBOp       `json:"bbb,omitempty"`        // TypeBBB: in order, all or nothing
 }
 
 // CommandType says what a command does. Values are part of the log format and are never reused.
@@ -147,7 +148,7 @@ func Decode(b []byte) (Command, error) {
 		return c, fmt.Errorf("%w: checksum %08x, want %08x", ErrCorrupt, got, want)
 	}
 	c.Type = CommandType(b[1] &^ ignorable)
-	known := b[0] == envelopeFormat && b[2] <= commandVersion && c.Type >= TypeInit && c.Type <= TypeRestore
+	known := b[0] == envelopeFormat && b[2] <= commandVersion && c.Type >= TypeInit && c.Type <= TypeBBB
 	if !known {
 		err := ErrUnknownCommand
 		if b[1]&ignorable != 0 {
@@ -209,9 +210,10 @@ type OpResult struct {
 
 // Result is what applying a command gave. It is replicated and kept for repeats of the same request id.
 type Result struct {
-	Index   uint64     `json:"index"` // log index of the command that had the effect
-	Refusal *Refusal   `json:"refusal,omitempty"`
-	Ops     []OpResult `json:"ops,omitempty"`
+	Index   uint64      `json:"index"` // log index of the command that had the effect
+	Refusal *Refusal    `json:"refusal,omitempty"`
+	Ops     []OpResult  `json:"ops,omitempty"`
+	BBB     []BBBResult `json:"bbb,omitempty"`
 }
 
 // EncodeResult writes a result for the answer from leader to follower.

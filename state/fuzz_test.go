@@ -23,6 +23,13 @@ func FuzzDecode(f *testing.F) {
 		f.Add(b, false)
 		f.Add(b[:len(b)-1], true)
 	}
+	for _, c := range bbbCommands(f) {
+		b, err := Encode(c)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, false)
+	}
 	f.Fuzz(func(t *testing.T, b []byte, resum bool) {
 		if resum && len(b) >= envelopeLen { // else hardly anything gets past the checksum
 			sum := checksum(b)
@@ -82,7 +89,7 @@ func check(t *testing.T, a, b Command) {
 func history(t testing.TB) *View {
 	t.Helper()
 	v := NewView()
-	for i, c := range goldenCommands(t) {
+	for i, c := range append(goldenCommands(t), bbbCommands(t)...) {
 		v, _ = Apply(v, uint64(i+1), 1, c)
 	}
 	return v
@@ -141,7 +148,7 @@ func FuzzApply(f *testing.F) {
 
 // FuzzReadSnapshot: no bytes make it panic, and what it reads it can write again.
 func FuzzReadSnapshot(f *testing.F) {
-	for _, name := range []string{"testdata/v1/snapshot.jsonl", "testdata/v2/snapshot.jsonl"} {
+	for _, name := range []string{"testdata/v1/snapshot.jsonl", "testdata/v2/snapshot.jsonl", "testdata/v3/bbb-snapshot.jsonl"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			f.Fatal(err)

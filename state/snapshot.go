@@ -41,7 +41,10 @@ type snapshotRecord struct {
 	Result *kept           `json:"result,omitempty"`
 	Change *Change         `json:"change,omitempty"` // from version 2
 	// Pending comes only where confirm_within is in use; a reader that does not know it refuses the snapshot.
-	Pending *Pending     `json:"pending,omitempty"`
+	Pending *Pending `json:"pending,omitempty"`
+	// What follows comes only where meetings are served.
+	Meeting *Meeting     `json:"meeting,omitempty"`
+	Stale   *Stale       `json:"stale,omitempty"`
 	End     *snapshotEnd `json:"end,omitempty"`
 }
 
@@ -125,7 +128,7 @@ func (s *snapshotWriter) body(v *View) error {
 			return err
 		}
 	}
-	return nil
+	return s.bbb(v)
 }
 
 // Hash is the SHA-256 of what a snapshot of the view holds. At an equal index it is equal on all nodes.
@@ -208,6 +211,9 @@ func (t *txn) load(rec snapshotRecord) error {
 	}
 	if rec.Pending != nil {
 		return t.v.loadPending(rec.Pending)
+	}
+	if known, err := t.v.loadBBB(rec); known {
+		return err
 	}
 	var o Object
 	switch rec.Kind {

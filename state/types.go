@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -116,8 +117,9 @@ type BackendSpec struct {
 	AdminState AdminState `json:"admin_state"`
 	LoadFactor float64    `json:"load_factor"` // multiplies the load that the backend reports, 0 < f ≤ 1000
 	// MaxConnections bounds the requests that one node has on the backend at a time; 0 = as the pool says.
-	MaxConnections int       `json:"max_connections,omitzero"`
-	Drain          DrainSpec `json:"drain,omitzero"`
+	MaxConnections int        `json:"max_connections,omitzero"`
+	Drain          DrainSpec  `json:"drain,omitzero"`
+	BBB            BackendBBB `json:"bbb,omitzero"`
 }
 
 // BackendStatus is what the cluster knows about a backend. No operator writes it and it moves no
@@ -263,6 +265,7 @@ type PoolSpec struct {
 	Outlier        Outlier       `json:"outlier,omitzero"`
 	Sticky         Sticky        `json:"sticky,omitzero"`
 	ProxyProtocol  ProxyProtocol `json:"proxy_protocol,omitzero"` // sent to the backends; "" = none
+	BBB            PoolBBB       `json:"bbb,omitzero"`
 }
 
 // Pool is a stored pool.
@@ -330,11 +333,12 @@ type Route struct {
 
 // FrontendSpec is a tenant or site in front of the balancer.
 type FrontendSpec struct {
-	ID           string   `json:"id"`
-	Hosts        []string `json:"hosts"` // exact, or *.suffix
-	Key          string   `json:"key"`
-	Secret       string   `json:"secret"`
-	RequiredTags []string `json:"required_tags"`
+	ID           string      `json:"id"`
+	Hosts        []string    `json:"hosts"` // exact, or *.suffix
+	Key          string      `json:"key"`
+	Secret       string      `json:"secret"`
+	RequiredTags []string    `json:"required_tags"`
+	BBB          FrontendBBB `json:"bbb,omitzero"`
 }
 
 // Frontend is a stored frontend.
@@ -470,6 +474,9 @@ func (s *BackendSpec) Inherit(old Object) {
 			s.Drain = b.Drain
 		}
 	}
+	if b, ok := old.(*Backend); ok && len(s.BBB.Secrets) == 0 { // as a frontend's secret
+		s.BBB.Secrets = slices.Clone(b.BBB.Secrets)
+	}
 }
 
 // Inherit implements [Spec].
@@ -480,8 +487,15 @@ func (*RouteSpec) Inherit(Object) {}
 
 // Inherit implements [Spec]: the API never shows a secret, so what was read can be written back.
 func (s *FrontendSpec) Inherit(old Object) {
-	if f, ok := old.(*Frontend); ok && s.Secret == "" {
+	f, ok := old.(*Frontend)
+	if !ok {
+		return
+	}
+	if s.Secret == "" {
 		s.Secret = f.Secret
+	}
+	if len(s.BBB.Secrets) == 0 {
+		s.BBB.Secrets = slices.Clone(f.BBB.Secrets)
 	}
 }
 

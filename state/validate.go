@@ -114,6 +114,7 @@ func (s *BackendSpec) Normalize() {
 	}
 	s.Tags = sortedSet(s.Tags)
 	s.normalizeDrain()
+	s.BBB.normalize()
 }
 
 // Validate implements [Spec].
@@ -132,6 +133,7 @@ func (s *BackendSpec) Validate() []FieldError {
 		c.add("/load_factor", "must be greater than 0 and at most %d, got %v", maxLoadFactor, s.LoadFactor)
 	}
 	c.drain(s.Drain)
+	c.backendBBB(s.BBB)
 	return c.errs
 }
 
@@ -151,6 +153,7 @@ func (s *PoolSpec) Normalize() {
 	setDefault(&h.Rise, 2)
 	setDefault(&h.Fall, 3)
 	s.normalizeProtection()
+	s.BBB.normalize()
 }
 
 // Validate implements [Spec].
@@ -164,6 +167,7 @@ func (s *PoolSpec) Validate() []FieldError {
 	oneOf(&c, "/initial", s.Initial, []Initial{InitialDown, InitialUp})
 	c.health(s.Health)
 	c.protection(s)
+	c.poolBBB(s.BBB)
 	if len(s.TLS.CA) > maxCA {
 		c.add("/tls/ca", "must be at most %d bytes", maxCA)
 	} else if s.TLS.CA != "" {
@@ -175,7 +179,7 @@ func (s *PoolSpec) Validate() []FieldError {
 }
 
 func (c *checks) health(h HealthCheck) {
-	oneOf(c, "/health/type", h.Type, []CheckType{CheckHTTP, CheckTCP, CheckGRPC, CheckNone})
+	oneOf(c, "/health/type", h.Type, []CheckType{CheckHTTP, CheckTCP, CheckGRPC, CheckBBB, CheckNone})
 	if len(h.Service) > maxPattern || strings.ContainsFunc(h.Service, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		c.add("/health/service", "must be at most %d bytes without control characters", maxPattern)
 	} else if h.Service != "" && h.Type != CheckGRPC {
@@ -330,6 +334,7 @@ func (s *FrontendSpec) Normalize() {
 	}
 	s.Hosts = sortedSet(hosts)
 	s.RequiredTags = sortedSet(s.RequiredTags)
+	s.BBB.normalize()
 }
 
 // Validate implements [Spec].
@@ -351,6 +356,7 @@ func (s *FrontendSpec) Validate() []FieldError {
 		c.add("/secret", "must be at most %d bytes long", maxPattern)
 	}
 	c.tags("/required_tags", s.RequiredTags)
+	c.frontendBBB(s.BBB)
 	return c.errs
 }
 

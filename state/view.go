@@ -25,6 +25,7 @@ type View struct {
 	byResult *iradix.Tree[string]          // index, big endian → request id
 	history  *iradix.Tree[*Change]         // by index, big endian
 	pending  *iradix.Tree[*Pending]        // by index, big endian
+	bbb      bbbTrees
 
 	historyBase uint64 // see HistoryBase
 	historySize int    // bytes, by Change.measure
@@ -43,7 +44,7 @@ func NewView() *View {
 		trees:  make(map[Kind]*iradix.Tree[Object], len(Kinds())),
 		byPool: iradix.New[string](), byAddr: iradix.New[string](),
 		results: iradix.New[*kept](), byResult: iradix.New[string](), history: iradix.New[*Change](),
-		pending: iradix.New[*Pending](),
+		pending: iradix.New[*Pending](), bbb: newBBBTrees(),
 	}
 	for _, k := range Kinds() {
 		v.trees[k] = iradix.New[Object]()
