@@ -66,6 +66,9 @@ var rules = map[string]rule{
 	"proxy/internal/viewtest": {ours: []string{"state"}},
 	"proxy/engine":            {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/portable", "proxy/proxyproto", "proxy/route", "proxy/upstream"}, others: []string{"golang.org/x/sys"}},
 	"proxy/enginetest":        {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/proxyproto", "proxy/internal/viewtest"}, others: []string{"github.com/google/go-cmp"}},
+	"bbb/ids":                 {},
+	"bbb/sign":                {},
+	"bbb/xml":                 {},
 	"bench":                   {others: []string{"golang.org/x/sys"}},
 }
 
