@@ -49,6 +49,8 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 		}
 	case TypeBBB:
 		res.BBB, res.Refusal = a.bbb(c.BBB)
+	case TypeReseal:
+		res.Refusal = a.reseal(c.Reseal)
 	}
 	var next *View
 	var change *Change
@@ -80,7 +82,7 @@ func fingerprintOf(c Command) string {
 	if c.RequestID == "" {
 		return ""
 	}
-	b, err := json.Marshal(Command{ClusterID: c.ClusterID, Ops: c.Ops, Changes: c.Changes, ConfirmWithin: c.ConfirmWithin, Settle: c.Settle, Restore: c.Restore, BBB: c.BBB})
+	b, err := json.Marshal(Command{ClusterID: c.ClusterID, Ops: c.Ops, Changes: c.Changes, ConfirmWithin: c.ConfirmWithin, Settle: c.Settle, Restore: c.Restore, BBB: c.BBB, Reseal: c.Reseal})
 	if err != nil { // only a raw message that is no JSON can fail, and Decode has read it as JSON
 		b = []byte(err.Error())
 	}

@@ -31,6 +31,7 @@ type Command struct {
 	Changes   []StateChange `json:"changes,omitempty"`    // TypeStates: each for itself
 	Restore   *Restoration  `json:"restore,omitempty"`    // TypeRestore
 	BBB       []BBBOp       `json:"bbb,omitempty"`        // TypeBBB: in order, all or nothing
+	Reseal    []Reseal      `json:"reseal,omitempty"`     // TypeReseal: each for itself
 }
 
 // CommandType says what a command does. Values are part of the log format and are never reused.
@@ -148,7 +149,7 @@ func Decode(b []byte) (Command, error) {
 		return c, fmt.Errorf("%w: checksum %08x, want %08x", ErrCorrupt, got, want)
 	}
 	c.Type = CommandType(b[1] &^ ignorable)
-	known := b[0] == envelopeFormat && b[2] <= commandVersion && c.Type >= TypeInit && c.Type <= TypeBBB
+	known := b[0] == envelopeFormat && b[2] <= commandVersion && c.Type >= TypeInit && c.Type <= TypeReseal
 	if !known {
 		err := ErrUnknownCommand
 		if b[1]&ignorable != 0 {
