@@ -323,6 +323,12 @@ func (a *applier) delete(op Op, old Object) (OpResult, *Refusal) {
 				Message: fmt.Sprintf("frontend %q has meetings, such as %q: end them first, or force, and they go on until their people leave", op.ID, m.ID),
 			}
 		}
+		for r := range a.t.v.RecordingsOf(op.ID, "") {
+			return res, &Refusal{
+				Code:    CodeInUse,
+				Message: fmt.Sprintf("frontend %q has recordings, such as %q: delete them first, or force, and they are deleted with it", op.ID, r.ID),
+			}
+		}
 	case op.Kind == KindPool:
 		if refs := a.poolRefs(op.ID); len(refs) > 0 && !op.Force {
 			return res, &Refusal{

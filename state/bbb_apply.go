@@ -23,6 +23,13 @@ type BBBOp struct {
 	Move    *MoveMeeting    `json:"move,omitempty"`
 	End     *EndMeetings    `json:"end,omitempty"`
 	Clear   *ClearStale     `json:"clear,omitempty"`
+
+	Enqueue *EnqueueCallbacks `json:"enqueue,omitempty"`
+	Finish  *FinishCallbacks  `json:"finish,omitempty"`
+
+	PutRecordings    *PutRecordings    `json:"put_recordings,omitempty"`
+	PatchRecordings  *PatchRecordings  `json:"patch_recordings,omitempty"`
+	DeleteRecordings *DeleteRecordings `json:"delete_recordings,omitempty"`
 }
 
 // BBBResult is what came of one operation.
@@ -31,6 +38,9 @@ type BBBResult struct {
 	Won     bool     `json:"won,omitzero"`
 	Meeting *Meeting `json:"meeting,omitempty"` // as it is now; nil = there is none
 	Ended   int      `json:"ended,omitzero"`    // meetings that [EndMeetings] has ended
+
+	Count      int      `json:"count,omitzero"`       // callbacks or recordings that the operation was about and found
+	Recordings []string `json:"recordings,omitempty"` // ids of those
 }
 
 // BBB makes a command of operations.
@@ -118,6 +128,16 @@ func (a *applier) bbbOp(op BBBOp) (BBBResult, *Refusal) {
 			}
 		}
 		return BBBResult{Won: true}, nil
+	case op.Enqueue != nil:
+		return a.enqueue(op.Enqueue)
+	case op.Finish != nil:
+		return a.finish(op.Finish)
+	case op.PutRecordings != nil:
+		return a.putRecordings(op.PutRecordings)
+	case op.PatchRecordings != nil:
+		return a.patchRecordings(op.PatchRecordings)
+	case op.DeleteRecordings != nil:
+		return a.deleteRecordings(op.DeleteRecordings), nil
 	}
 	return BBBResult{}, &Refusal{Code: CodeInvalid, Message: "the operation says nothing"}
 }

@@ -74,12 +74,14 @@ type bbbTrees struct {
 	byServer   *iradix.Tree[*Meeting] // backend NUL id on it
 	byInternal *iradix.Tree[*Meeting] // internal id NUL frontend NUL id
 	stales     *iradix.Tree[*Stale]   // backend NUL id on it
+	callbacks  callbackTree
+	recordings recordingTree
 }
 
 func newBBBTrees() bbbTrees {
 	return bbbTrees{
 		meetings: iradix.New[*Meeting](), byServer: iradix.New[*Meeting](), byInternal: iradix.New[*Meeting](),
-		stales: iradix.New[*Stale](),
+		stales: iradix.New[*Stale](), callbacks: newCallbackTree(), recordings: newRecordingTree(),
 	}
 }
 
@@ -189,10 +191,19 @@ func (b *bbbTrees) forgetBackend(id string) {
 	b.stales, _ = b.stales.DeletePrefix([]byte(id + "\x00"))
 }
 
-// forgetFrontend drops a tenant's meetings. They go on where they are until their people leave.
+// forgetFrontend drops a tenant's meetings, callbacks and recordings. Meetings go on where they are until their
+// people leave.
 func (b *bbbTrees) forgetFrontend(id string) {
 	for m := range prefixed(b.meetings, id+"\x00") {
 		b.remove(m.Key())
+	}
+	for c := range prefixed(b.callbacks.byID, "") {
+		if c.Frontend == id {
+			b.callbacks.remove(c.ID)
+		}
+	}
+	for r := range prefixed(b.recordings.byTenant, id+"\x00") {
+		b.recordings.remove(r.ID)
 	}
 }
 

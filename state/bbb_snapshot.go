@@ -2,7 +2,7 @@ package state
 
 import "fmt"
 
-// bbb writes what the log knows of meetings.
+// bbb writes what the log knows of meetings, and what comes of them.
 func (s *snapshotWriter) bbb(v *View) error {
 	for m := range v.Meetings() {
 		if err := s.line(snapshotRecord{Meeting: m}); err != nil {
@@ -11,6 +11,16 @@ func (s *snapshotWriter) bbb(v *View) error {
 	}
 	for st := range v.Stales("") {
 		if err := s.line(snapshotRecord{Stale: st}); err != nil {
+			return err
+		}
+	}
+	for c := range v.Callbacks() {
+		if err := s.line(snapshotRecord{Callback: c}); err != nil {
+			return err
+		}
+	}
+	for r := range v.Recordings() {
+		if err := s.line(snapshotRecord{Recording: r}); err != nil {
 			return err
 		}
 	}
@@ -24,6 +34,18 @@ func (v *View) loadBBB(rec snapshotRecord) (known bool, err error) {
 		return true, v.loadMeeting(rec.Meeting)
 	case rec.Stale != nil:
 		return true, v.loadStale(rec.Stale)
+	case rec.Callback != nil:
+		if msg := rec.Callback.check(); msg != "" {
+			return true, fmt.Errorf("callback: %s", msg)
+		}
+		v.bbb.callbacks.put(rec.Callback)
+		return true, nil
+	case rec.Recording != nil:
+		if msg := rec.Recording.check(); msg != "" {
+			return true, fmt.Errorf("recording: %s", msg)
+		}
+		v.bbb.recordings.put(rec.Recording)
+		return true, nil
 	}
 	return false, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -89,7 +90,7 @@ func check(t *testing.T, a, b Command) {
 func history(t testing.TB) *View {
 	t.Helper()
 	v := NewView()
-	for i, c := range append(goldenCommands(t), bbbCommands(t)...) {
+	for i, c := range slices.Concat(goldenCommands(t), bbbCommands(t), jobCommands(t)) {
 		v, _ = Apply(v, uint64(i+1), 1, c)
 	}
 	return v

@@ -43,9 +43,13 @@ type snapshotRecord struct {
 	// Pending comes only where confirm_within is in use; a reader that does not know it refuses the snapshot.
 	Pending *Pending `json:"pending,omitempty"`
 	// What follows comes only where meetings are served.
-	Meeting *Meeting     `json:"meeting,omitempty"`
-	Stale   *Stale       `json:"stale,omitempty"`
-	End     *snapshotEnd `json:"end,omitempty"`
+	Meeting *Meeting `json:"meeting,omitempty"`
+	Stale   *Stale   `json:"stale,omitempty"`
+
+	Callback  *Callback  `json:"callback,omitempty"`
+	Recording *Recording `json:"recording,omitempty"`
+
+	End *snapshotEnd `json:"end,omitempty"`
 }
 
 type snapshotEnd struct {

@@ -134,7 +134,7 @@ func (n *native) ensurePool(ctx context.Context, id string) error {
 	if !errors.Is(err, client.ErrNotFound) {
 		return err
 	}
-	_, err = n.do(ctx, http.MethodPost, client.Path("pools"), map[string]any{"id": id, "check": map[string]any{"type": "bbb"}})
+	_, err = n.do(ctx, http.MethodPost, client.Path("pools"), map[string]any{"id": id, "health": map[string]any{"type": "bbb"}})
 	if errors.Is(err, client.ErrConflict) { // another agent was faster
 		return nil
 	}

@@ -202,7 +202,7 @@ func newFakeAPI(t *testing.T) *fakeAPI {
 	mux.HandleFunc("GET /pools/{id}", func(w http.ResponseWriter, r *http.Request) { problem(w, http.StatusNotFound, "not_found") })
 	mux.HandleFunc("POST /pools", func(w http.ResponseWriter, r *http.Request) {
 		in := decode(r)
-		f.pools = append(f.pools, fmt.Sprint(in["id"], in["check"]))
+		f.pools = append(f.pools, fmt.Sprint(in["id"], in["health"]))
 		answer(w, in)
 	})
 	mux.HandleFunc("POST /backends", func(w http.ResponseWriter, r *http.Request) {
