@@ -16,6 +16,9 @@ type Backend struct {
 
 	MaxConnections int `json:"max_connections"` // requests on it at a time from each node; 0 = as the pool says
 
+	BBB        BackendBBB `json:"bbb"`
+	BBBSecrets int        `json:"bbb_secrets"` // how many are set
+
 	NodeState   string    `json:"node_state"` // init, ready, stopped, error, decommissioned
 	Draining    bool      `json:"draining"`   // taken out by the operator, requests may still run
 	Drained     bool      `json:"drained"`    // taken out, and no request runs on any node
@@ -70,8 +73,9 @@ type BackendInput struct {
 	AdminState string   `json:"admin_state,omitempty"`
 	LoadFactor *float64 `json:"load_factor,omitempty"`
 
-	MaxConnections int         `json:"max_connections,omitempty"`
-	Drain          *DrainInput `json:"drain,omitempty"`
+	MaxConnections int              `json:"max_connections,omitempty"`
+	Drain          *DrainInput      `json:"drain,omitempty"`
+	BBB            *BackendBBBInput `json:"bbb,omitempty"`
 }
 
 // The values of GET /backends/health.

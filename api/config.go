@@ -18,6 +18,7 @@ type Pool struct {
 	Outlier        Outlier `json:"outlier"`
 	Sticky         Sticky  `json:"sticky"`
 	ProxyProtocol  string  `json:"proxy_protocol"` // none, v1, v2
+	BBB            PoolBBB `json:"bbb"`
 
 	CreateIndex uint64 `json:"create_index"`
 	ModifyIndex uint64 `json:"modify_index"`
@@ -31,7 +32,7 @@ type HashKey struct {
 
 // HealthCheck says how a pool's backends are probed.
 type HealthCheck struct {
-	Type     string `json:"type"` // http, tcp, grpc, none
+	Type     string `json:"type"` // http, tcp, grpc, bbb, none
 	Method   string `json:"method"`
 	Path     string `json:"path"`
 	Host     string `json:"host"`
@@ -69,6 +70,7 @@ type PoolInput struct {
 	Outlier        *OutlierInput `json:"outlier,omitempty"`
 	Sticky         *StickyInput  `json:"sticky,omitempty"`
 	ProxyProtocol  string        `json:"proxy_protocol,omitempty"`
+	BBB            *PoolBBBInput `json:"bbb,omitempty"`
 }
 
 // HealthCheckInput is what a client says about a health check. Empty fields are left out.
@@ -172,21 +174,24 @@ type TimeoutsInput struct {
 
 // Frontend is a tenant or site in front of the balancer. Its secret is never shown.
 type Frontend struct {
-	ID           string   `json:"id"`
-	Hosts        []string `json:"hosts"`
-	Key          string   `json:"key"`
-	SecretSet    bool     `json:"secret_set"`
-	RequiredTags []string `json:"required_tags"`
-	CreateIndex  uint64   `json:"create_index"`
-	ModifyIndex  uint64   `json:"modify_index"`
+	ID           string      `json:"id"`
+	Hosts        []string    `json:"hosts"`
+	Key          string      `json:"key"`
+	SecretSet    bool        `json:"secret_set"`
+	RequiredTags []string    `json:"required_tags"`
+	BBB          FrontendBBB `json:"bbb"`
+	BBBSecrets   int         `json:"bbb_secrets"` // how many are set besides the secret
+	CreateIndex  uint64      `json:"create_index"`
+	ModifyIndex  uint64      `json:"modify_index"`
 }
 
 // FrontendInput is what a client says about a frontend. Empty fields are left out; a secret that is left
 // out of a PUT stays as it is.
 type FrontendInput struct {
-	ID           string   `json:"id,omitempty"`
-	Hosts        []string `json:"hosts,omitempty"`
-	Key          string   `json:"key,omitempty"`
-	Secret       string   `json:"secret,omitempty"`
-	RequiredTags []string `json:"required_tags,omitempty"`
+	ID           string            `json:"id,omitempty"`
+	Hosts        []string          `json:"hosts,omitempty"`
+	Key          string            `json:"key,omitempty"`
+	Secret       string            `json:"secret,omitempty"`
+	RequiredTags []string          `json:"required_tags,omitempty"`
+	BBB          *FrontendBBBInput `json:"bbb,omitempty"`
 }

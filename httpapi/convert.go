@@ -55,7 +55,7 @@ func (c *converter) backend(b *state.Backend) api.Backend {
 	routable, reasons := explain(circumstances{backend: b, pool: pool, runtime: rt, inFlight: inFlight, node: c.s.cfg.NodeID, poolFailed: c.poolFailed(b.Pool, pool)})
 	return api.Backend{
 		ID: b.ID, Address: b.Address, Pool: b.Pool, Weight: b.Weight, Tags: list(b.Tags), AdminState: string(b.AdminState), LoadFactor: b.LoadFactor, MaxConnections: b.MaxConnections,
-		Drain:     drainAnswer(b.Drain),
+		Drain: drainAnswer(b.Drain), BBB: backendBBBAnswer(b.BBB), BBBSecrets: len(b.BBB.Secrets),
 		NodeState: string(b.NodeState()), Draining: b.Draining(), Drained: b.Drained, Verdict: string(b.Verdict), VerdictText: b.VerdictText,
 		AdminSince: b.AdminSince.UTC(), StateSince: b.StateSince.UTC(),
 		Routable: routable, Reasons: reasons, LatencyMS: ms(latency), InFlight: inFlight, Meetings: rt.Meetings, Attendees: rt.Attendees,
@@ -94,6 +94,7 @@ func poolAnswer(p *state.Pool) api.Pool {
 		OnEmpty: string(p.OnEmpty), Initial: string(p.Initial), TLS: tlsAnswer(p.TLS),
 		SlowStart: p.SlowStart.String(), MaxConnections: p.MaxConnections, Queue: queueAnswer(p.Queue), Retry: retryAnswer(p.Retry),
 		Outlier: outlierAnswer(p.Outlier), Sticky: stickyAnswer(p.Sticky), ProxyProtocol: proxyProtocolAnswer(p.ProxyProtocol),
+		BBB:         poolBBBAnswer(p.BBB),
 		CreateIndex: p.CreateIndex, ModifyIndex: p.ModifyIndex,
 	}
 }
@@ -124,6 +125,7 @@ func routeAnswer(r *state.Route) api.Route {
 func frontendAnswer(f *state.Frontend) api.Frontend {
 	return api.Frontend{
 		ID: f.ID, Hosts: list(f.Hosts), Key: f.Key, SecretSet: f.Secret != "", RequiredTags: list(f.RequiredTags),
+		BBB: frontendBBBAnswer(f.BBB), BBBSecrets: len(f.BBB.Secrets),
 		CreateIndex: f.CreateIndex, ModifyIndex: f.ModifyIndex,
 	}
 }

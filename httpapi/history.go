@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -280,13 +281,42 @@ func (u *undoing) match(o state.ObjectChange, cur state.Object) uint64 {
 
 func (u *undoing) restore(o state.ObjectChange, cur state.Object) {
 	op := state.Op{Verb: state.VerbPut, Kind: o.Kind, ID: o.ID, Value: o.Before, IfMatch: u.match(o, cur)}
-	switch {
-	case cur == nil && !u.force:
+	if cur == nil && !u.force {
 		op.Verb = state.VerbCreate
-	case cur != nil && o.Kind == state.KindFrontend:
-		op.Verb = state.VerbPatch // a put without a secret would keep the newer one
+	}
+	if cur != nil && (o.Kind == state.KindFrontend || o.Kind == state.KindBackend) {
+		u.clear(&op, cur)
 	}
 	u.push(op, "", "", nil)
+}
+
+// clear takes secrets away first that were not there, since a put without secrets keeps those there are. What is
+// undone is then what comes second, in the same entry.
+func (u *undoing) clear(op *state.Op, cur state.Object) {
+	var before struct {
+		Secret string `json:"secret"`
+		BBB    struct {
+			Secrets []string `json:"secrets"`
+		} `json:"bbb"`
+	}
+	if json.Unmarshal(op.Value, &before) != nil {
+		return
+	}
+	var value string
+	switch cur := cur.(type) {
+	case *state.Backend:
+		if len(before.BBB.Secrets) == 0 && len(cur.BBB.Secrets) > 0 {
+			value = `{"bbb":null}`
+		}
+	case *state.Frontend:
+		if before.Secret == "" && cur.Secret != "" || len(before.BBB.Secrets) == 0 && len(cur.BBB.Secrets) > 0 {
+			value = `{"secret":null,"bbb":null}`
+		}
+	}
+	if value != "" {
+		u.push(state.Op{Verb: state.VerbPatch, Kind: op.Kind, ID: op.ID, Value: json.RawMessage(value), IfMatch: op.IfMatch}, "", "", nil)
+		op.IfMatch = 0
+	}
 }
 
 func (u *undoing) remove(o state.ObjectChange, cur state.Object) {

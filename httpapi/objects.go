@@ -36,12 +36,12 @@ func resourceOf(k state.Kind) resource {
 			kind: k, path: "/backends", filter: filterBackends,
 			filters: []string{paramPool, paramTag, paramAdminState, paramNodeState},
 			readOnly: append(stamps, "node_state", "draining", "drained", "verdict", "verdict_text", "admin_since", "state_since", "routable",
-				"reasons", "latency_ms", "in_flight", "meetings", "attendees", "state_index", "admin_index", "gen"),
+				"reasons", "latency_ms", "in_flight", "meetings", "attendees", "state_index", "admin_index", "gen", "bbb_secrets"),
 		}
 	case state.KindRoute:
 		return resource{kind: k, path: "/routes", readOnly: stamps, filter: filterRoutes, filters: []string{paramPool}}
 	case state.KindFrontend:
-		return resource{kind: k, path: "/frontends", readOnly: append(stamps, "secret_set"), filter: noFilter(k)}
+		return resource{kind: k, path: "/frontends", readOnly: append(stamps, "secret_set", "bbb_secrets"), filter: noFilter(k)}
 	case state.KindSettings:
 		return resource{kind: k, path: "/settings", readOnly: stamps}
 	case state.KindCertificate:

@@ -345,7 +345,7 @@ func TestPool(t *testing.T) {
 		Health:    api.HealthCheck{Type: "http", Method: "GET", Path: "/healthz", Interval: "500ms", Timeout: "1s", Rise: 2, Fall: 3},
 		SlowStart: "0s", Queue: api.Queue{Timeout: "5s"}, Retry: api.Retry{On: []string{"connect_failure"}, BudgetPercent: 20, BudgetMin: 10},
 		Outlier: api.Outlier{BaseEjection: "30s", MaxEjection: "5m0s", MaxPercent: 10}, Sticky: api.Sticky{TTL: "0s", SameSite: "lax", Path: "/"},
-		ProxyProtocol: "none", CreateIndex: 2, ModifyIndex: 2,
+		ProxyProtocol: "none", BBB: api.PoolBBB{MoveAfter: "1m0s", Poll: "10s", YoungAttendees: 15, YoungFor: "15m0s"}, CreateIndex: 2, ModifyIndex: 2,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("POST /pools (-want +got)\n%s", diff)
@@ -378,6 +378,8 @@ func TestFrontend(t *testing.T) {
 	body := fmt.Sprintf(`{"hosts":["Moodle.example.org"],"key":"moodle","secret":%q,"required_tags":["bbb_28"]}`, secret)
 	r := h.do(http.MethodPost, "/frontends", body).want(http.StatusCreated).into(&got)
 	want := api.Frontend{ID: got.ID, Hosts: []string{"moodle.example.org"}, Key: "moodle", SecretSet: true, RequiredTags: []string{"bbb_28"}, CreateIndex: 2, ModifyIndex: 2}
+	none := map[string]string{}
+	want.BBB = api.FrontendBBB{CreateDefault: none, CreateOverride: none, JoinDefault: none, JoinOverride: none, MaxDuration: "0s"}
 	if diff := cmp.Diff(want, got); diff != "" || !uuidV4.MatchString(got.ID) {
 		t.Errorf("POST /frontends, id %s (-want +got)\n%s", got.ID, diff)
 	}

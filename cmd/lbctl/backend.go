@@ -25,6 +25,10 @@ func backendNoun() *noun {
 			{flag: "admin-state", path: "admin_state", usage: "init, ready, stopped or decommissioned (default ready)"},
 			{flag: "load-factor", path: "load_factor", typ: decimalField, usage: "multiplies the load that the backend reports (default 1)"},
 			{flag: "max-connections", path: "max_connections", typ: numberField, usage: "requests on it at a time from each node; 0 = as the pool says"},
+			{flag: "secret", path: "bbb.secrets", typ: listField, usage: "secret of a BigBlueButton server's API; repeat for several, the first signs, they replace the whole list; never shown"},
+			{flag: "agent-ref", path: "bbb.agent_ref", usage: "agent that speaks for a BigBlueButton server"},
+			{flag: "max-meetings", path: "bbb.max_meetings", typ: numberField, usage: "meetings on a BigBlueButton server at a time; 0 = no bound"},
+			{flag: "max-attendees", path: "bbb.max_attendees", typ: numberField, usage: "attendees on a BigBlueButton server from which on it gets no new meeting; 0 = no bound"},
 		},
 		filters: []field{
 			{flag: "pool", path: "pool", usage: "only those of this pool"},
@@ -172,6 +176,7 @@ func describeBackend(a *app, b api.Backend) {
 		{"MC/AC/R", meetings(b)},
 		{"Modified at", strconv.FormatUint(b.ModifyIndex, 10)},
 	}
+	facts = slices.Insert(facts, len(facts)-1, backendBBBFacts(b)...)
 	if text := drainText(b); text != "" {
 		facts = slices.Insert(facts, 3, fact{"Drain", text})
 	}

@@ -22,6 +22,21 @@ func frontendNoun() *noun {
 			{flag: "host", path: "hosts", typ: listField, usage: "host name, or *.suffix; repeat for several, they replace the whole list"},
 			{flag: "secret", path: "secret", usage: "shared secret; it is never shown"},
 			{flag: "tag", path: "required_tags", typ: listField, usage: "tag that backends must have; repeat for all of several, they replace the whole list"},
+			{flag: "bbb-secret", path: "bbb.secrets", typ: listField, usage: "BigBlueButton: secret that is accepted besides --secret; repeat for several, they replace the whole list; never shown"},
+			{flag: "disabled", path: "bbb.disabled", typ: toggleField, usage: "BigBlueButton: refuse every call of this tenant"},
+			{flag: "account-ref", path: "bbb.account_ref", usage: "BigBlueButton: account that the tenant belongs to"},
+			{flag: "presentation-url", path: "bbb.default_presentation.url", usage: "BigBlueButton: document that meetings begin with"},
+			{flag: "presentation-force", path: "bbb.default_presentation.force", typ: toggleField, usage: "BigBlueButton: also if the call brings one"},
+			{flag: "attendees-limit", path: "bbb.attendees_limit", typ: numberField, usage: "BigBlueButton: attendees of all meetings; 0 = no bound"},
+			{flag: "create-default", path: "bbb.create_default", typ: pairsField, usage: "BigBlueButton: PARAM=VALUE where a create call has none; may be repeated"},
+			{flag: "create-override", path: "bbb.create_override", typ: pairsField, usage: "BigBlueButton: PARAM=VALUE whatever a create call has; may be repeated"},
+			{flag: "join-default", path: "bbb.join_default", typ: pairsField, usage: "BigBlueButton: PARAM=VALUE where a join call has none; may be repeated"},
+			{flag: "join-override", path: "bbb.join_override", typ: pairsField, usage: "BigBlueButton: PARAM=VALUE whatever a join call has; may be repeated"},
+			{flag: "recording-visibility", path: "bbb.recording_visibility", usage: "BigBlueButton: unpublished, published, protected, public or public_protected for every recording"},
+			{flag: "meeting-quota", path: "bbb.meeting_quota", typ: numberField, usage: "BigBlueButton: meetings at a time; 0 = no bound"},
+			{flag: "attendee-quota", path: "bbb.attendee_quota", typ: numberField, usage: "BigBlueButton: attendees of one meeting; 0 = no bound"},
+			{flag: "max-duration", path: "bbb.max_duration", usage: "BigBlueButton: longest duration of a meeting, such as 2h; 0s = no bound"},
+			{flag: "shared-ids", path: "bbb.shared_ids", typ: toggleField, usage: "BigBlueButton: send meeting ids to servers as they are"},
 		},
 		place:     placeFrontend,
 		translate: translateTags,
@@ -135,12 +150,13 @@ func secretText(f api.Frontend) string {
 }
 
 func describeFrontend(a *app, f api.Frontend) {
-	printFacts(a.stdout, []fact{
+	facts := []fact{
 		{"Frontend", f.ID},
 		{"Key", f.Key},
 		{"Hosts", strings.Join(f.Hosts, ", ")},
 		{"Required tags", strings.Join(f.RequiredTags, ", ")},
 		{"Secret", secretText(f)},
-		{"Modified at", fmt.Sprint(f.ModifyIndex)},
-	})
+	}
+	facts = append(facts, frontendBBBFacts(f)...)
+	printFacts(a.stdout, append(facts, fact{"Modified at", fmt.Sprint(f.ModifyIndex)}))
 }

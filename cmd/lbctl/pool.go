@@ -16,7 +16,7 @@ func poolNoun() *noun {
 			{flag: "hash-source", path: "hash.source", usage: "what consistent_hash hashes: client_ip, header, cookie, query or path"},
 			{flag: "hash-name", path: "hash.name", usage: "name of the header, cookie or query parameter to hash"},
 			{flag: "protocol", path: "protocol", usage: "auto, http1, h2 or h2c"},
-			{flag: "health-type", path: "health.type", usage: "http, tcp, grpc or none"},
+			{flag: "health-type", path: "health.type", usage: "http, tcp, grpc, bbb or none"},
 			{flag: "health-service", path: "health.service", usage: "grpc: the service that is asked for (default the server as a whole)"},
 			{flag: "health-method", path: "health.method", usage: "GET or HEAD"},
 			{flag: "health-path", path: "health.path", usage: "path and query that is probed"},
@@ -46,6 +46,10 @@ func poolNoun() *noun {
 			{flag: "sticky-same-site", path: "sticky.same_site", usage: "lax, strict or none (default lax)"},
 			{flag: "sticky-path", path: "sticky.path", usage: "path of the cookie (default /)"},
 			{flag: "proxy-protocol", path: "proxy_protocol", usage: "tell backends the client's address: none, v1 or v2"},
+			{flag: "move-after", path: "bbb.move_after", usage: "how long a BigBlueButton server must have been failing until its meetings can be created elsewhere (default 1m)"},
+			{flag: "poll", path: "bbb.poll", usage: "how often BigBlueButton servers are asked for their meetings (default 10s)"},
+			{flag: "young-attendees", path: "bbb.young_attendees", typ: numberField, usage: "a young meeting counts as one of at least so many attendees (default 15)"},
+			{flag: "young-for", path: "bbb.young_for", usage: "how long a meeting is young (default 15m)"},
 			{flag: "tls-skip-verify", path: "tls.skip_verify", typ: toggleField, usage: "do not verify certificates of https backends"},
 			{flag: "tls-server-name", path: "tls.server_name", usage: "name in the certificates of https backends"},
 			{flag: "tls-ca-file", path: "tls.ca", typ: fileField, usage: "PEM file with the authorities of https backends"},
@@ -111,6 +115,7 @@ func describePool(a *app, p api.Pool) {
 	if p.Health.Type == "http" {
 		facts = append(facts, fact{"Passes", firstOf(p.Health.Statuses, "any status below 500")}, fact{"Probed host", p.Health.Host})
 	}
+	facts = append(facts, poolBBBFacts(p)...)
 	facts = append(facts, protectionFacts(p)...)
 	verify := "verified"
 	if p.TLS.SkipVerify {

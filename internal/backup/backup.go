@@ -3,7 +3,7 @@
 //
 // A file is lines of JSON: a [Header], one object a line in the order of kind and id, and an end with the number of
 // objects and the SHA-256 of all lines before it. A file that was cut short has no end, one that was changed has a
-// wrong sum, and after the end nothing may come. Secrets of frontends and hashes of tokens are sealed with the cluster
+// wrong sum, and after the end nothing may come. Secrets of frontends and BigBlueButton servers and hashes of tokens are sealed with the cluster
 // key (package seal); private keys of certificates are sealed in the state already.
 //
 // [Write] makes a file of a view, [Read] checks one, [Backup.Specs] opens the secrets, and [WriteFile] puts it on disk so
@@ -14,6 +14,7 @@ package backup
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lbnode/lbnode/internal/seal"
@@ -138,33 +139,55 @@ func keyOf(sealed string) string {
 
 // opened is an object with nothing sealed.
 func (b *Backup) opened(s state.Spec, box *seal.Box) (state.Spec, error) {
-	copied, secret, purpose := withSecret(s)
-	if secret == nil || *secret == "" || b.SealedWith == "" {
-		return copied, nil
+	copied, secrets := withSecrets(s)
+	for _, secret := range secrets {
+		if *secret.text == "" || b.SealedWith == "" {
+			continue
+		}
+		plain, err := box.Open(secret.purpose, *secret.text)
+		switch {
+		case errors.Is(err, seal.ErrUnknownKey):
+			return nil, fmt.Errorf("%w: %w", ErrKey, err)
+		case err != nil:
+			return nil, fmt.Errorf("%w: %s %q: %w", ErrDamaged, s.Kind(), s.ObjectID(), err)
+		}
+		*secret.text = string(plain)
 	}
-	plain, err := box.Open(purpose, *secret)
-	switch {
-	case errors.Is(err, seal.ErrUnknownKey):
-		return nil, fmt.Errorf("%w: %w", ErrKey, err)
-	case err != nil:
-		return nil, fmt.Errorf("%w: %s %q: %w", ErrDamaged, s.Kind(), s.ObjectID(), err)
-	}
-	*secret = string(plain)
 	return copied, nil
 }
 
-// withSecret copies an object and points to its secret, nil for none, and says what that is sealed for.
-func withSecret(s state.Spec) (copied state.Spec, secret *string, purpose string) {
+// hidden is a text of an object that must not be read, and what it is sealed for.
+type hidden struct {
+	text    *string
+	purpose string
+}
+
+// withSecrets copies an object and points to its secrets.
+func withSecrets(s state.Spec) (copied state.Spec, secrets []hidden) {
 	switch s := s.(type) {
+	case *state.BackendSpec:
+		c := *s
+		c.BBB.Secrets = slices.Clone(s.BBB.Secrets)
+		return &c, listed(c.BBB.Secrets, "backup backend "+c.ID+" bbb secret")
 	case *state.FrontendSpec:
 		c := *s
-		return &c, &c.Secret, "backup frontend " + c.ID + " secret"
+		c.BBB.Secrets = slices.Clone(s.BBB.Secrets)
+		one := hidden{&c.Secret, "backup frontend " + c.ID + " secret"}
+		return &c, append([]hidden{one}, listed(c.BBB.Secrets, "backup frontend "+c.ID+" bbb secret")...)
 	case *state.TokenSpec:
 		c := *s
-		return &c, &c.Hash, "backup token " + c.ID + " hash"
+		return &c, []hidden{{&c.Hash, "backup token " + c.ID + " hash"}}
 	case *state.CertificateSpec:
 		c := *s
-		return &c, &c.PrivateKey, seal.CertificateKey(c.ID)
+		return &c, []hidden{{&c.PrivateKey, seal.CertificateKey(c.ID)}}
 	}
-	return s, nil, ""
+	return s, nil
+}
+
+func listed(texts []string, purpose string) []hidden {
+	out := make([]hidden, len(texts))
+	for i := range texts {
+		out[i] = hidden{&texts[i], purpose}
+	}
+	return out
 }

@@ -313,3 +313,36 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// Secrets of BigBlueButton servers and tenants are sealed one by one, in their order, and so are none.
+func TestBackup_sealsListsOfSecrets(t *testing.T) {
+	t.Parallel()
+	v := view(t)
+	long := strings.Repeat("s", 1000) // of which the sealed text is longer than a secret may be
+	for _, op := range []state.Op{
+		{Kind: state.KindBackend, ID: "bbb", Value: json.RawMessage(`{"address":"10.0.1.16:80","bbb":{"secrets":["canary-1","canary-2"],"agent_ref":"x"}}`)},
+		{Kind: state.KindFrontend, ID: "uni", Value: json.RawMessage(`{"secret":"` + long + `","bbb":{"secrets":["canary-3"],"meeting_quota":3}}`)},
+		{Kind: state.KindFrontend, ID: "open", Value: json.RawMessage(`{"bbb":{"meeting_quota":3}}`)},
+	} {
+		op.Verb = state.VerbPut
+		var res state.Result
+		if v, res = state.Apply(v, v.Index+1, 1, state.Command{Type: state.TypeTxn, At: at, Ops: []state.Op{op}}); res.Refusal != nil {
+			t.Fatal(res.Refusal)
+		}
+	}
+	raw := made(t, v, box(t, 1))
+	if i := bytes.Index(raw, []byte("canary")); i >= 0 {
+		t.Errorf("the file shows %q", raw[i:i+8])
+	}
+	b := read(t, raw)
+	specs, err := b.Specs(box(t, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(slices.Collect(v.Specs()), specs); d != "" {
+		t.Errorf("objects (-want +got): %s", d)
+	}
+	if _, err := b.Specs(box(t, 2)); !errors.Is(err, ErrKey) {
+		t.Errorf("Specs without the key = %v, want ErrKey", err)
+	}
+}

@@ -94,13 +94,21 @@ func write(w io.Writer, h Header, specs iter.Seq2[state.Spec, error]) error {
 
 // sealed is an object as backups have it.
 func sealed(s state.Spec, box *seal.Box) (state.Spec, error) {
-	copied, secret, purpose := withSecret(s)
-	if _, already := s.(*state.CertificateSpec); secret == nil || *secret == "" || already {
+	copied, secrets := withSecrets(s)
+	if _, already := s.(*state.CertificateSpec); already {
 		return copied, nil
 	}
-	text, err := box.Seal(purpose, []byte(*secret))
-	*secret = text
-	return copied, err
+	for _, secret := range secrets {
+		if *secret.text == "" {
+			continue
+		}
+		text, err := box.Seal(secret.purpose, []byte(*secret.text))
+		if err != nil {
+			return nil, err
+		}
+		*secret.text = text
+	}
+	return copied, nil
 }
 
 // reader goes through a file and knows where it is.
@@ -238,22 +246,33 @@ func (b *Backup) object(k state.Kind, raw json.RawMessage) (state.Spec, error) {
 	if err := strict(raw, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", k, err)
 	}
-	s, secret, _ := withSecret(s)
-	if secret == nil {
+	if t, ok := s.(*state.TokenSpec); ok { // Normalize would take a sealed text for a hash in capitals
+		text := t.Hash
 		s.Normalize()
-	} else { // which would take a sealed text for a hash in capitals
-		text := *secret
+		t.Hash = text
+	} else {
 		s.Normalize()
-		*secret = text
 	}
-	check, secret, _ := withSecret(s)
-	if t, ok := check.(*state.TokenSpec); ok && b.SealedWith != "" {
-		if !seal.Is(t.Hash) {
-			return nil, fmt.Errorf("token %q: its hash is not sealed", t.ID)
+	check, secrets := withSecrets(s)
+	switch c := check.(type) {
+	case *state.TokenSpec:
+		if b.SealedWith == "" {
+			break
 		}
-		t.Hash = strings.Repeat("0", sha256.Size*2) // of any other text Validate cannot tell
-	} else if _, ok := check.(*state.CertificateSpec); ok && b.SealedWith == "" {
-		*secret = "sealed later"
+		if !seal.Is(c.Hash) {
+			return nil, fmt.Errorf("token %q: its hash is not sealed", c.ID)
+		}
+		c.Hash = strings.Repeat("0", sha256.Size*2) // of any other text Validate cannot tell
+	case *state.CertificateSpec:
+		if b.SealedWith == "" {
+			c.PrivateKey = "sealed later"
+		}
+	default:
+		for _, secret := range secrets {
+			if b.SealedWith != "" && *secret.text != "" { // a sealed one is longer; it is checked once it is open
+				*secret.text = "sealed"
+			}
+		}
 	}
 	if errs := check.Validate(); len(errs) > 0 {
 		return nil, fmt.Errorf("%s %q: %s %s", k, s.ObjectID(), errs[0].Pointer, errs[0].Message)

@@ -147,7 +147,11 @@ func (d *decoder) value(v value, rv reflect.Value, pointer string) {
 }
 
 func (d *decoder) wrong(v value, pointer, want string) {
-	d.add(pointer, "must be %s, got %s", want, v.describe())
+	got := v.describe()
+	if strings.Contains(pointer, "/secret") && (v.kind == kindString || v.kind == kindNumber) {
+		got = "something else" // which may be one, in the wrong place, and answers show none
+	}
+	d.add(pointer, "must be %s, got %s", want, got)
 }
 
 func (d *decoder) slice(v value, rv reflect.Value, pointer string) {
