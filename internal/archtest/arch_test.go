@@ -67,6 +67,7 @@ var rules = map[string]rule{
 	"proxy/engine":            {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/portable", "proxy/proxyproto", "proxy/route", "proxy/upstream"}, others: []string{"golang.org/x/sys"}},
 	"proxy/enginetest":        {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/proxyproto", "proxy/internal/viewtest"}, others: []string{"github.com/google/go-cmp"}},
 	"bbb/ids":                 {},
+	"bbb/place":               {ours: []string{"state"}},
 	"bbb/sign":                {},
 	"bbb/xml":                 {},
 	"bench":                   {others: []string{"golang.org/x/sys"}},
