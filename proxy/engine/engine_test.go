@@ -27,3 +27,8 @@ func TestEngine_behaves(t *testing.T) {
 }
 
 func TestEngine_leavesNothing(t *testing.T) { enginetest.Leaks(t, newTestEngine) } // not parallel: it counts the process's
+
+func TestEngine_grpc(t *testing.T) {
+	t.Parallel()
+	enginetest.GRPC(t, newTestEngine, nil)
+}

@@ -30,3 +30,8 @@ func TestPortable_behaves(t *testing.T) {
 }
 
 func TestPortable_leavesNothing(t *testing.T) { Leaks(t, newPortable) } // not parallel: it counts the process's
+
+func TestPortable_grpc(t *testing.T) {
+	t.Parallel()
+	GRPC(t, newPortable, nil)
+}
