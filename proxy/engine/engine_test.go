@@ -26,6 +26,11 @@ func TestEngine_behaves(t *testing.T) {
 	enginetest.Run(t, newTestEngine, nil)
 }
 
+func TestEngine_behavesOverTLS(t *testing.T) {
+	t.Parallel()
+	enginetest.RunTLS(t, newTestEngine, nil)
+}
+
 func TestEngine_leavesNothing(t *testing.T) { enginetest.Leaks(t, newTestEngine) } // not parallel: it counts the process's
 
 func TestEngine_grpc(t *testing.T) {

@@ -187,7 +187,7 @@ func (e *Engine) handshake(raw net.Conn, cfg *tls.Config, l *loop) {
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, e.cfg.Limits.HandshakeTimeout)
 	defer cancel()
-	mem := &memConn{Conn: e.portable.Guard(behind)}
+	mem := &memConn{Conn: behind}
 	conn := tls.Server(mem, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		e.cfg.Logger.Debug("TLS handshake failed", "client", raw.RemoteAddr().String(), "error", err)
@@ -196,7 +196,8 @@ func (e *Engine) handshake(raw net.Conn, cfg *tls.Config, l *loop) {
 		return
 	}
 	if conn.ConnectionState().NegotiatedProtocol == "h2" {
-		e.conns.Add(-1)
+		e.conns.Add(-1) // it is counted there from now on
+		mem.Conn = e.portable.Guard(behind)
 		e.portable.ServeConn(conn, nil)
 		return
 	}

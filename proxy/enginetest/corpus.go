@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -83,7 +84,6 @@ func testCorpus(t *testing.T, mk New) {
 				x.dribble(c.in)
 			}
 			if c.verdict == "incomplete" || c.name == "sl-preface" { // HTTP/2 is spoken here
-
 				x.Close()
 				continue
 			}
@@ -113,18 +113,19 @@ func testCorpus(t *testing.T, mk New) {
 	}
 }
 
-// testHTTP2 speaks clear-text HTTP/2 with prior knowledge.
+// testHTTP2 speaks HTTP/2, in clear text with prior knowledge.
 func testHTTP2(t *testing.T, mk New) {
 	w := newWorld(t, mk, "", httpBackend(t, echo))
 	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	tr := &http.Transport{Protocols: &protocols, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+	protocols.SetUnencryptedHTTP2(w.tls == nil)
+	protocols.SetHTTP2(w.tls != nil)
+	tr := &http.Transport{Protocols: &protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, w.addr)
 	}}
 	defer tr.CloseIdleConnections()
 	client := &http.Client{Transport: tr, Timeout: patience}
 	for range 3 {
-		resp, err := client.Post("http://a.example/", "text/plain", strings.NewReader("abc"))
+		resp, err := client.Post(w.scheme()+"://a.example/", "text/plain", strings.NewReader("abc"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -46,12 +46,11 @@ func testConnectionCap(t *testing.T, mk New) {
 	held[0].send(get).want(200, "hello") // those that are there go on
 	held[1].Close()
 	eventually(t, "the place is taken again", func() bool {
-		c, err := net.Dial("tcp", w.addr)
+		c, err := w.tryDial()
 		if err != nil {
 			return false
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(patience))
 		b := make([]byte, 12)
 		_, _ = io.WriteString(c, get)
 		_, err = io.ReadFull(c, b)
@@ -116,7 +115,7 @@ func testStalledReader(t *testing.T, mk New) {
 		}
 	}))
 	c := w.dial()
-	_ = c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	_ = c.tcp().SetReadBuffer(4 << 10)
 	c.send(get)
 	eventually(t, "the backend is let go", func() bool {
 		s := w.p.Stats().Total().Snapshot()

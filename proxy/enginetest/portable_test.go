@@ -29,6 +29,13 @@ func TestPortable_behaves(t *testing.T) {
 	})
 }
 
+func TestPortable_behavesOverTLS(t *testing.T) {
+	t.Parallel()
+	RunTLS(t, newPortable, map[string]string{
+		"expect_refused": "net/http sends its 100 although the backend has refused the body",
+	})
+}
+
 func TestPortable_leavesNothing(t *testing.T) { Leaks(t, newPortable) } // not parallel: it counts the process's
 
 func TestPortable_grpc(t *testing.T) {

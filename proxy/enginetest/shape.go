@@ -114,12 +114,13 @@ func testRewrite(t *testing.T, mk New) {
 
 func testRedirect(t *testing.T, mk New) {
 	w := newWorld(t, mk, "", heads(t).addr)
+	own, other := w.scheme(), map[string]string{"http": "https", "https": "http"}[w.scheme()]
 	for _, tc := range []struct{ redirect, path, host, want string }{
-		{`"status":301,"scheme":"https"`, "/x?a=1", "a.example:8080", "301 https://a.example/x?a=1"},
-		{`"status":308,"host":"new.example:8443"`, "//evil.example/x", "a", "308 http://new.example:8443//evil.example/x"},
-		{`"status":302,"path":"/v2{path}","strip_query":true`, "/x?a=1", "a", "302 http://a/v2/x"},
-		{`"status":303,"path":"/done"`, "/x", "[::1]:80", "303 http://[::1]:80/done"},
-		{`"status":307,"scheme":"http"`, "/x", "a", "503 "}, // is there already, and there is no pool
+		{`"status":301,"scheme":"` + other + `"`, "/x?a=1", "a.example:8080", "301 " + other + "://a.example/x?a=1"},
+		{`"status":308,"host":"new.example:8443"`, "//evil.example/x", "a", "308 " + own + "://new.example:8443//evil.example/x"},
+		{`"status":302,"path":"/v2{path}","strip_query":true`, "/x?a=1", "a", "302 " + own + "://a/v2/x"},
+		{`"status":303,"path":"/done"`, "/x", "[::1]:80", "303 " + own + "://[::1]:80/done"},
+		{`"status":307,"scheme":"` + own + `"`, "/x", "a", "503 "}, // is there already, and there is no pool
 	} {
 		w.put(state.KindRoute, `{"id":"to","priority":1,"redirect":{`+tc.redirect+`}}`)
 		c := w.dial()
@@ -129,7 +130,7 @@ func testRedirect(t *testing.T, mk New) {
 		}
 		c.send("HEAD " + tc.path + " HTTP/1.1\r\nHost: " + tc.host + "\r\n\r\n").answer("HEAD") // the connection goes on
 	}
-	w.put(state.KindRoute, `{"id":"to","priority":1,"redirect":{"status":301,"scheme":"http","host":"a"},"backend_pool":"web"}`)
+	w.put(state.KindRoute, `{"id":"to","priority":1,"redirect":{"status":301,"scheme":"`+own+`","host":"a"},"backend_pool":"web"}`)
 	w.dial().head200(get) // at its goal already: the pool serves it
 	w.dial().send("GET / HTTP/1.1\r\nHost: b\r\n\r\n").want(301, "")
 	w.dial().send("POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 5\r\n\r\nhello").want(301, "")

@@ -24,7 +24,7 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-// New makes an engine with one plain listener.
+// New makes an engine with one plain listener, and with those for TLS that the settings name.
 type New func(t testing.TB, p *proxy.Proxy, s Settings) proxy.Engine
 
 // Settings are what New must set.
@@ -57,6 +57,7 @@ type world struct {
 	p     *proxy.Proxy
 	e     proxy.Engine
 	addr  string
+	tls   *tls.Config // of clients; nil = in clear text
 	views *viewtest.Builder
 }
 
@@ -105,6 +106,9 @@ func newWorldWith(t testing.TB, mk New, set Settings, route string, backends ...
 		t.Fatal(err)
 	}
 	w.addr = w.e.Addrs()[0].String()
+	if s, ok := w.e.(secured); ok {
+		w.addr, w.tls = s.TLSAddrs()[0].String(), s.client
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		defer cancel()
@@ -130,7 +134,15 @@ func (w *world) update() {
 	}
 }
 
-// conn is a client's connection.
+// scheme is that of the URLs of what a client of this world asks for.
+func (w *world) scheme() string {
+	if w.tls != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// conn is a client's connection, or a backend's.
 type conn struct {
 	t testing.TB
 	net.Conn
@@ -139,13 +151,45 @@ type conn struct {
 
 func (w *world) dial() *conn {
 	w.t.Helper()
-	c, err := net.Dial("tcp", w.addr)
+	c, err := w.tryDial()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(patience))
-	return &conn{w.t, c, bufio.NewReader(c)}
+	return c
+}
+
+// tryDial is dial for connections that the engine may refuse.
+func (w *world) tryDial() (*conn, error) {
+	raw, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		return nil, err
+	}
+	w.t.Cleanup(func() { raw.Close() })
+	_ = raw.SetDeadline(time.Now().Add(patience))
+	c := raw
+	if w.tls != nil {
+		secure := tls.Client(raw, w.tls)
+		if err := secure.Handshake(); err != nil {
+			return nil, err
+		}
+		c = secure
+	}
+	return &conn{w.t, c, bufio.NewReader(c)}, nil
+}
+
+// tcp is what a connection stands on.
+func (c *conn) tcp() *net.TCPConn {
+	if s, ok := c.Conn.(*tls.Conn); ok {
+		return s.NetConn().(*net.TCPConn)
+	}
+	return c.Conn.(*net.TCPConn)
+}
+
+// closeWrite ends the sending side, for TLS with close_notify alone.
+func (c *conn) closeWrite() {
+	if err := c.Conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		c.t.Errorf("close the sending side: %v", err)
+	}
 }
 
 func (c *conn) send(s string) *conn {
