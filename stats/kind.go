@@ -29,6 +29,7 @@ const (
 	MirrorSkipped              // an event: a copy was due and not sent: body too large, too many at once, or no backend
 	BadProxyHeader             // an event: a trusted peer sent no PROXY header, or a broken one
 	ConnRefused                // an event: a connection was closed at once, as there were too many
+	ClientConns                // an event: a connection was closed at once, as its client had too many
 	kindCount
 )
 
@@ -40,6 +41,7 @@ var kindNames = [kindCount]string{
 	Retry: "retry", RetryRefused: "retry_refused", Ejected: "ejected",
 	DrainClosed: "drain_closed",
 	Mirrored:    "mirrored", MirrorSkipped: "mirror_skipped", BadProxyHeader: "bad_proxy_header", ConnRefused: "connection_refused",
+	ClientConns: "client_connections",
 }
 
 // String gives the stable name, "unknown" for a value that is none of the kinds.

@@ -38,7 +38,6 @@ func (l *loop) newClient(fd int32) *client {
 	}
 	c.fd, c.idx = fd, idx
 	l.clients[c] = struct{}{}
-	l.total.ConnOpened()
 	l.arm(&c.timer, l.lim.HeadTimeout)
 	c.state = stHead
 	return c
@@ -52,14 +51,13 @@ func (l *loop) closeClient(c *client) {
 		return
 	}
 	l.closeSock(&c.sock)
+	l.e.leave(l.e.clientOf(c))
 	l.forget(c)
 }
 
 // forget drops a client whose descriptor is closed or given away.
 func (l *loop) forget(c *client) {
 	delete(l.clients, c)
-	l.total.ConnClosed()
-	l.e.conns.Add(-1)
 	*c = client{sock: sock{fd: -1, timer: timer{fire: c.timer.fire}}}
 	l.freeCl = append(l.freeCl, c)
 	if l.stage == stageQuiet && len(l.clients) == 0 {

@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/door"
 	"github.com/lbnode/lbnode/proxy/http1"
 	"github.com/lbnode/lbnode/proxy/portable"
 	"github.com/lbnode/lbnode/proxy/upstream"
+	"github.com/lbnode/lbnode/stats"
 )
 
 // Stages of a loop's life.
@@ -43,9 +45,10 @@ type Engine struct {
 	idleTimeout time.Duration
 	portable    *portable.Engine
 	loops       []*loop
-	conns       atomic.Int64
+	door        *door.Door // counts client connections, those of portable too
 	draining    atomic.Bool
-	lastWord    atomic.Int64    // second of the last complaint
+	lastWord    atomic.Int64 // second of the last complaint
+	total       *stats.Handle
 	log         proxy.AccessLog // nil = none
 	ctx         context.Context
 	cancel      context.CancelFunc
@@ -69,16 +72,17 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Loops == 0 {
 		cfg.Loops = max(runtime.GOMAXPROCS(0)-1, 1)
 	}
+	d := door.New(cfg.Limits.Conns, cfg.Limits.ClientConns)
 	p, err := portable.New(portable.Config{
-		Proxy: cfg.Proxy, Certificate: cfg.Certificate, TLS: cfg.TLS, ProxyFrom: cfg.ProxyFrom, Limits: cfg.Limits.Limits, Logger: cfg.Logger,
+		Door: d, Proxy: cfg.Proxy, Certificate: cfg.Certificate, TLS: cfg.TLS, ProxyFrom: cfg.ProxyFrom, Limits: cfg.Limits.Limits, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	up := cfg.Proxy.Upstream()
 	e := &Engine{
-		cfg: cfg, portable: p, answer: http1.AnswerLimits(min(int(up.MaxHeaderBytes), readSize/2)), plain: up.Dial == nil,
-		log: cfg.Proxy.AccessLog(), maxIdle: max(up.MaxIdlePerBackend/cfg.Loops, 1), idleTimeout: up.IdleTimeout,
+		cfg: cfg, portable: p, door: d, answer: http1.AnswerLimits(min(int(up.MaxHeaderBytes), readSize/2)), plain: up.Dial == nil,
+		total: cfg.Proxy.Stats().Total(), log: cfg.Proxy.AccessLog(), maxIdle: max(up.MaxIdlePerBackend/cfg.Loops, 1), idleTimeout: up.IdleTimeout,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e, nil

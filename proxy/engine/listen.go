@@ -10,13 +10,11 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
-	"unsafe"
 
+	"github.com/lbnode/lbnode/proxy/door"
 	"github.com/lbnode/lbnode/proxy/proxyproto"
 	"github.com/lbnode/lbnode/stats"
 )
-
-type netipAddr = netip.Addr
 
 // listener is a loop's own listening socket.
 type listener struct {
@@ -134,34 +132,66 @@ func (l *loop) accept(ln *listener) {
 			l.arm(&ln.retry, acceptRetry)
 			return
 		}
-		if !l.e.admit() {
+		peer := addrPort(&sa).Addr()
+		client := l.e.clientOfPeer(peer)
+		if !l.e.admit(client) {
 			closeFD(fd)
 			continue
 		}
 		noDelay(fd)
 		c := l.newClient(fd)
 		if c == nil {
-			l.e.conns.Add(-1)
+			l.e.leave(client)
 			continue
 		}
-		switch sa.Addr.Family {
-		case syscall.AF_INET:
-			c.peer = netip.AddrFrom4((*syscall.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr)
-		case syscall.AF_INET6:
-			c.peer = netip.AddrFrom16((*syscall.RawSockaddrInet6)(unsafe.Pointer(&sa)).Addr).Unmap()
-		}
-		c.awaits = len(l.e.cfg.ProxyFrom) > 0 && l.e.cfg.ProxyFrom.Contains(c.peer)
+		c.peer, c.awaits = peer, !client.IsValid() && peer.IsValid()
 	}
 }
 
-// admit counts a new connection; false: it is one too many. Those that were handed over count as well.
-func (e *Engine) admit() bool {
-	if e.conns.Add(1)+int64(e.portable.Open()) <= int64(e.cfg.Limits.Conns) {
+// clientOfPeer is under whom the door counts a connection before anything is read from it: its peer, nobody for one
+// that is going to say in a PROXY header for whom it speaks.
+func (e *Engine) clientOfPeer(peer netip.Addr) netip.Addr {
+	if len(e.cfg.ProxyFrom) > 0 && e.cfg.ProxyFrom.Contains(peer) {
+		return netip.Addr{}
+	}
+	return peer
+}
+
+// clientOf is under whom the door counts a connection now.
+func (e *Engine) clientOf(c *client) netip.Addr {
+	if c.named {
+		return c.peer
+	}
+	return e.clientOfPeer(c.peer)
+}
+
+// admit counts a new connection; false: it is one too many. One leave must follow true.
+func (e *Engine) admit(client netip.Addr) bool {
+	switch e.door.Enter(client) {
+	case door.Full:
+		e.total.Count(stats.ConnRefused)
+	case door.ClientFull:
+		e.total.Count(stats.ClientConns)
+	default:
+		e.total.ConnOpened()
 		return true
 	}
-	e.conns.Add(-1)
-	e.cfg.Proxy.Stats().Total().Count(stats.ConnRefused)
 	return false
+}
+
+// leave counts a connection out that is closed.
+func (e *Engine) leave(client netip.Addr) {
+	e.door.Leave(client)
+	e.total.ConnClosed()
+}
+
+// name counts a connection as one of the client whom its PROXY header names; false: that is one too many.
+func (e *Engine) name(client netip.Addr) bool {
+	if client.IsValid() && !e.door.Name(client) {
+		e.total.Count(stats.ClientConns)
+		return false
+	}
+	return true
 }
 
 // proxyHeader takes the PROXY header of a connection off its input and gives what is behind it; nil: there is
@@ -178,8 +208,12 @@ func (l *loop) proxyHeader(c *client, b []byte) []byte {
 		return nil
 	}
 	c.awaits = false
-	if h.Source.IsValid() {
-		c.peer, c.named = h.Source.Addr(), true
+	if client := h.Source.Addr(); client.IsValid() {
+		if client = client.Unmap(); !l.e.name(client) {
+			l.closeClient(c)
+			return nil
+		}
+		c.peer, c.named = client, true
 	}
 	return b[n:]
 }

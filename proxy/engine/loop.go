@@ -91,7 +91,7 @@ func newLoop(e *Engine, n int) (*loop, error) {
 		e: e, shard: n + 1, ep: int32(ep), start: time.Now(), buf: make([]byte, headroom+readSize+tailroom),
 		clients: map[*client]struct{}{}, servers: map[*server]struct{}{},
 		pools: map[*upstream.Endpoint]*pool{}, verd: map[*route.Group]bool{},
-		lim: &e.cfg.Limits, p: e.cfg.Proxy, total: e.cfg.Proxy.Stats().Total(), done: make(chan struct{}),
+		lim: &e.cfg.Limits, p: e.cfg.Proxy, total: e.total, done: make(chan struct{}),
 	}
 	l.near = l.oursAlone
 	l.now = 1

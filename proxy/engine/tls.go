@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -169,7 +170,7 @@ func (e *Engine) acceptTLS(ln net.Listener) {
 			}
 			continue
 		}
-		if !e.admit() {
+		if !e.admit(e.clientOfPeer(peerOf(raw.RemoteAddr()))) {
 			raw.Close()
 			continue
 		}
@@ -179,11 +180,15 @@ func (e *Engine) acceptTLS(ln net.Listener) {
 }
 
 func (e *Engine) handshake(raw net.Conn, cfg *tls.Config, l *loop) {
-	behind, err := e.behindProxy(raw)
-	if err != nil {
-		e.conns.Add(-1)
+	peer, client := peerOf(raw.RemoteAddr()), e.clientOfPeer(peerOf(raw.RemoteAddr()))
+	behind, name, err := e.behindProxy(raw)
+	if err != nil || !e.name(name) {
+		e.leave(client)
 		raw.Close()
 		return
+	}
+	if name.IsValid() {
+		peer, client = name, name
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, e.cfg.Limits.HandshakeTimeout)
 	defer cancel()
@@ -191,55 +196,57 @@ func (e *Engine) handshake(raw net.Conn, cfg *tls.Config, l *loop) {
 	conn := tls.Server(mem, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		e.cfg.Logger.Debug("TLS handshake failed", "client", raw.RemoteAddr().String(), "error", err)
-		e.conns.Add(-1)
+		e.leave(client)
 		mem.Close()
 		return
 	}
 	if conn.ConnectionState().NegotiatedProtocol == "h2" {
-		e.conns.Add(-1) // it is counted there from now on
-		mem.Conn = e.portable.Guard(behind)
+		mem.Conn = e.portable.Guard(behind, client)
 		e.portable.ServeConn(conn, nil)
 		return
 	}
 	fd, err := dup(raw)
-	peer, named := peerOf(behind.RemoteAddr()), behind != raw
 	mem.Close()
 	if err != nil {
 		e.cfg.Logger.Error("duplicate descriptor", "error", err)
-		e.conns.Add(-1)
+		e.leave(client)
 		return
 	}
 	mem.Conn, mem.on = nil, true
-	if !l.post(func() { l.adopt(fd, peer, named, &tlsConn{conn: conn, mem: mem}) }) {
+	if !l.post(func() { l.adopt(fd, peer, name.IsValid(), &tlsConn{conn: conn, mem: mem}) }) {
 		closeFD(fd)
-		e.conns.Add(-1)
+		e.leave(client)
 	}
 }
 
-// behindProxy reads the PROXY header of a peer that sends one.
-func (e *Engine) behindProxy(raw net.Conn) (net.Conn, error) {
+// behindProxy reads the PROXY header of a peer that sends one, and gives the client that it names, if any.
+func (e *Engine) behindProxy(raw net.Conn) (net.Conn, netip.Addr, error) {
 	if !e.cfg.ProxyFrom.ContainsAddr(raw.RemoteAddr()) {
-		return raw, nil
+		return raw, netip.Addr{}, nil
 	}
 	c, err := proxyproto.Accept(e.ctx, raw, e.cfg.Limits.HeadTimeout)
 	if err != nil {
-		e.cfg.Proxy.Stats().Total().Count(stats.BadProxyHeader)
-		return nil, err
+		e.total.Count(stats.BadProxyHeader)
+		return nil, netip.Addr{}, err
 	}
-	return c, nil
+	return c, c.Client(), nil
 }
 
 // adopt takes a connection whose handshake is done; named says that peer is what a PROXY header says.
-func (l *loop) adopt(fd int32, peer netipAddr, named bool, t *tlsConn) {
+func (l *loop) adopt(fd int32, peer netip.Addr, named bool, t *tlsConn) {
+	client := peer
+	if !named {
+		client = l.e.clientOfPeer(peer)
+	}
 	if l.stage != stageServe {
 		closeFD(fd)
-		l.e.conns.Add(-1)
+		l.e.leave(client)
 		return
 	}
 	noDelay(fd)
 	c := l.newClient(fd)
 	if c == nil {
-		l.e.conns.Add(-1)
+		l.e.leave(client)
 		return
 	}
 	c.peer, c.named, c.tls, c.readable = peer, named, t, true

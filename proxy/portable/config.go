@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/door"
 	"github.com/lbnode/lbnode/proxy/http1"
 	"github.com/lbnode/lbnode/proxy/proxyproto"
 )
@@ -26,7 +27,9 @@ type Config struct {
 	// ProxyFrom are the peers that send a PROXY header on every connection, before TLS.
 	ProxyFrom proxyproto.Trust
 	Limits    Limits
-	Logger    *slog.Logger
+	// Door counts client connections, together with those of another engine; nil = one of its own.
+	Door   *door.Door
+	Logger *slog.Logger
 }
 
 // Limits bounds what clients may do. All durations must be greater than 0.
@@ -37,6 +40,7 @@ type Limits struct {
 	IdleTimeout      time.Duration // between requests
 	StallTimeout     time.Duration // for a client that does not take what it asked for
 	Conns            int           // client connections; further ones are closed at once. At least 1
+	ClientConns      int           // of them from one client; 0 = all
 	Streams          int           // concurrent requests on one HTTP/2 connection, 1..10000
 	// QuietTime is how long Shutdown leaves idle connections open, so that a request that is on its way
 	// still gets an answer. Longer than a round trip.
@@ -78,6 +82,9 @@ func (c Config) Validate() error {
 	}
 	if l.Conns < 1 {
 		return fmt.Errorf("portable: config: Limits.Conns must be at least 1, got %d", l.Conns)
+	}
+	if l.ClientConns < 0 {
+		return fmt.Errorf("portable: config: Limits.ClientConns must not be negative, got %d", l.ClientConns)
 	}
 	if l.Streams < 1 || l.Streams > 10_000 {
 		return fmt.Errorf("portable: config: Limits.Streams must be between 1 and 10000, got %d", l.Streams)

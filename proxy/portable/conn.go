@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
 
+	"github.com/lbnode/lbnode/proxy/door"
 	"github.com/lbnode/lbnode/proxy/http1"
 	"github.com/lbnode/lbnode/stats"
 )
@@ -25,27 +27,48 @@ type countedConn struct {
 	armed  atomic.Int64 // when the deadline was last set, in nanoseconds since start; 0 = not
 	start  time.Time
 	closed atomic.Bool
-	open   *atomic.Int64 // connections of the engine
+	door   *door.Door
+	client netip.Addr // under which the door counts it
 }
 
-func (e *Engine) newCountedConn(c net.Conn) *countedConn {
-	e.total.ConnOpened()
-	e.conns.Add(1)
-	return &countedConn{Conn: c, stats: e.total, stall: e.cfg.Limits.StallTimeout, start: time.Now(), open: &e.conns}
+// counted wraps a connection that the door has let in.
+func (e *Engine) counted(c net.Conn, client netip.Addr) *countedConn {
+	return &countedConn{Conn: c, stats: e.total, stall: e.cfg.Limits.StallTimeout, start: time.Now(), door: e.door, client: client}
 }
 
-// Open is the number of client connections.
-func (e *Engine) Open() int { return int(e.conns.Load()) }
-
-// full closes a connection that is one too many.
-func (e *Engine) full(c net.Conn) bool {
-	if e.Open() < e.cfg.Limits.Conns {
-		return false
+// enter wraps a connection that was accepted; nil: it is one too many, and closed.
+func (e *Engine) enter(c net.Conn) *countedConn {
+	var client netip.Addr
+	if t, ok := c.RemoteAddr().(*net.TCPAddr); ok && !e.cfg.ProxyFrom.Contains(t.AddrPort().Addr()) {
+		client = t.AddrPort().Addr()
 	}
-	e.total.Count(stats.ConnRefused)
+	switch e.door.Enter(client) {
+	case door.Full:
+		e.total.Count(stats.ConnRefused)
+	case door.ClientFull:
+		e.total.Count(stats.ClientConns)
+	default:
+		e.total.ConnOpened()
+		return e.counted(c, client)
+	}
 	c.Close()
-	return true
+	return nil
 }
+
+// name counts a connection as one of the client whom its PROXY header names.
+func (c *countedConn) name(client netip.Addr) error {
+	if !client.IsValid() {
+		return nil
+	}
+	if !c.door.Name(client) {
+		c.stats.Count(stats.ClientConns)
+		return errTooMany
+	}
+	c.client = client
+	return nil
+}
+
+var errTooMany = errors.New("the client has too many connections")
 
 func (c *countedConn) Write(p []byte) (int, error) {
 	now := time.Since(c.start)
@@ -79,7 +102,7 @@ func (c *countedConn) SetDeadline(t time.Time) error {
 func (c *countedConn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.stats.ConnClosed()
-		c.open.Add(-1)
+		c.door.Leave(c.client)
 	}
 	return c.Conn.Close()
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/door"
 	"github.com/lbnode/lbnode/stats"
 )
 
@@ -42,7 +43,7 @@ type Engine struct {
 	draining atomic.Bool
 	hurry    atomic.Bool    // connections are cut off
 	handed   *handed        // connections that another engine accepted
-	conns    atomic.Int64   // client connections
+	door     *door.Door     // of client connections
 	active   atomic.Int64   // requests and tunnels
 	wake     chan struct{}  // cap 1; written when active falls to 0 while draining
 	serving  sync.WaitGroup // the Serve loops
@@ -64,7 +65,10 @@ func New(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	base, cancel := context.WithCancel(context.Background())
-	e := &Engine{cfg: cfg, total: cfg.Proxy.Stats().Total(), cancel: cancel, wake: make(chan struct{}, 1)}
+	e := &Engine{cfg: cfg, total: cfg.Proxy.Stats().Total(), cancel: cancel, wake: make(chan struct{}, 1), door: cfg.Door}
+	if e.door == nil {
+		e.door = door.New(cfg.Limits.Conns, cfg.Limits.ClientConns)
+	}
 	e.handed = newHanded(e)
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)

@@ -28,8 +28,8 @@ func (l *plainListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !l.e.full(raw) {
-			return l.e.strict(l.e.newCountedConn(raw))
+		if c := l.e.enter(raw); c != nil {
+			return l.e.strict(c)
 		}
 	}
 }
@@ -80,8 +80,7 @@ func (t *readyListener) accept() {
 		switch {
 		case err == nil:
 			pause = 0
-			if !t.e.full(raw) {
-				c := t.e.newCountedConn(raw)
+			if c := t.e.enter(raw); c != nil {
 				t.wg.Go(func() { t.prepare(c) })
 			}
 		case errors.Is(err, net.ErrClosed) || t.ctx.Err() != nil:
@@ -115,7 +114,7 @@ func (t *readyListener) prepare(raw *countedConn) {
 }
 
 // behindProxy reads the PROXY header of a peer that sends one.
-func (e *Engine) behindProxy(ctx context.Context, c net.Conn) (net.Conn, error) {
+func (e *Engine) behindProxy(ctx context.Context, c *countedConn) (net.Conn, error) {
 	if !e.cfg.ProxyFrom.ContainsAddr(c.RemoteAddr()) {
 		return c, nil
 	}
@@ -123,6 +122,9 @@ func (e *Engine) behindProxy(ctx context.Context, c net.Conn) (net.Conn, error) 
 	if err != nil {
 		e.total.Count(stats.BadProxyHeader)
 		e.cfg.Logger.Debug("connection closed", "peer", c.RemoteAddr().String(), "error", err)
+		return nil, err
+	}
+	if err := c.name(out.Client()); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/lbnode/lbnode/proxy/http1"
@@ -38,23 +39,18 @@ func (h *handed) Close() error {
 
 func (h *handed) Addr() net.Addr { return &net.TCPAddr{} }
 
-// Guard wraps a client connection that is going to carry TLS, as ServeConn wraps all others: counted while it
-// is open, and with the write deadline of Limits.StallTimeout.
-func (e *Engine) Guard(c net.Conn) net.Conn {
-	return e.newCountedConn(c)
-}
+// Guard takes a client connection over that Config.Door and the statistics count as open, the door as one of
+// client: closing it counts it out. It has the write deadline of Limits.StallTimeout.
+func (e *Engine) Guard(c net.Conn, client netip.Addr) net.Conn { return e.counted(c, client) }
 
-// ServeConn serves a connection that something else accepted, from which the bytes ahead have been read. A
-// *tls.Conn must have its handshake behind it and stand on a connection from Guard. ServeConn returns once
+// ServeConn serves a connection from Guard that something else accepted, from which the bytes ahead have been read; or a
+// *tls.Conn that stands on such a connection and has its handshake behind it. ServeConn returns once
 // the engine has taken the connection, or closed it because it is shut down.
 func (e *Engine) ServeConn(c net.Conn, ahead []byte) {
 	secure, isTLS := c.(*tls.Conn)
 	if isTLS && secure.ConnectionState().NegotiatedProtocol == "h2" {
 		e.give(c)
 		return
-	}
-	if !isTLS {
-		c = e.Guard(c)
 	}
 	src := io.Reader(c)
 	if len(ahead) > 0 {

@@ -29,6 +29,7 @@ type Conn struct {
 	net.Conn
 	ahead  []byte // read with the header, not yet asked for
 	remote net.Addr
+	named  bool // remote is what a header says
 }
 
 // Accept reads the header of a connection within timeout, or until ctx ends. On error the connection is left to
@@ -51,7 +52,7 @@ func Accept(ctx context.Context, c net.Conn, timeout time.Duration) (*Conn, erro
 		case perr == nil:
 			out := &Conn{Conn: c, ahead: buf[used:], remote: c.RemoteAddr()}
 			if h.Source.IsValid() {
-				out.remote = net.TCPAddrFromAddrPort(h.Source)
+				out.remote, out.named = net.TCPAddrFromAddrPort(h.Source), true
 			}
 			if err := c.SetReadDeadline(time.Time{}); err != nil {
 				return nil, fmt.Errorf("lift deadline of the PROXY header: %w", err)
@@ -67,7 +68,7 @@ func Accept(ctx context.Context, c net.Conn, timeout time.Duration) (*Conn, erro
 
 // Known gives a connection whose header was read elsewhere the address that it said.
 func Known(c net.Conn, client netip.Addr) *Conn {
-	return &Conn{Conn: c, remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(client, 0))}
+	return &Conn{Conn: c, remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(client, 0)), named: true}
 }
 
 // Read gives what came with the header first.
@@ -80,6 +81,14 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return c.Conn.Read(p)
+}
+
+// Client is who the header says that the connection is made for; not valid if it does not say.
+func (c *Conn) Client() netip.Addr {
+	if t, ok := c.remote.(*net.TCPAddr); ok && c.named {
+		return t.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
 }
 
 // RemoteAddr is the client, as the header says.
