@@ -208,6 +208,7 @@ func (l *loop) serverEnd(u *server) {
 		return
 	}
 	if e.coding == codingWrap {
+		l.endAttempt(e, upstream.OK, nil)
 		if !l.write(&e.c.sock, lastChunk) {
 			l.fail(e, upstream.ClientGone, nil)
 			return
@@ -274,6 +275,10 @@ func (l *loop) answerBody(e *exchange, b []byte, headLen int) {
 	}
 	if n < len(b) {
 		e.reusable = false // bytes after the answer are nobody's
+	}
+	if why == http1.OK {
+		// Before the client has the end: its next request, perhaps on another loop, must find the backend idle.
+		l.endAttempt(e, upstream.OK, nil)
 	}
 	if !l.sendAnswer(e, out, headLen, n) {
 		l.fail(e, upstream.ClientGone, nil)

@@ -22,7 +22,9 @@ func (s *Set) SetLease(until time.Time) {
 }
 
 // Fenced says that the lease has run out: no request may begin.
-func (s *Set) Fenced() bool { return s.lapsed(s.clock()) }
+func (s *Set) Fenced() bool {
+	return s.lease.Load() != noLease && s.lapsed(s.clock()) // the clock is not read for each request
+}
 
 func (s *Set) lapsed(now time.Duration) bool {
 	return int64(now) >= s.lease.Load()
