@@ -1,14 +1,15 @@
 package node
 
 import (
+	"github.com/lbnode/lbnode/internal/config"
 	"github.com/lbnode/lbnode/proxy"
 	"github.com/lbnode/lbnode/proxy/engine"
 	"github.com/lbnode/lbnode/proxy/portable"
 )
 
-// newEngine returns the engine that --engine names: event loops for "epoll", net/http otherwise.
+// newEngine returns the engine that --engine names: net/http for "portable", event loops otherwise.
 func newEngine(name string, cfg portable.Config) (proxy.Engine, error) {
-	if name != "epoll" {
+	if name == config.EnginePortable {
 		return portable.New(cfg)
 	}
 	limits := engine.DefaultLimits()

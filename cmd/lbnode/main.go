@@ -80,6 +80,7 @@ func runNode(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // serve runs a node until ctx ends, or it cannot go on.
 func serve(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) int {
 	log := telemetry.NewLogger(stderr, cfg.LogFormat, cfg.LogLevel)
+	spareProcessor(cfg.Engine)
 	n, err := node.New(cfg, node.Options{Version: buildinfo.Version(), Logger: log, Stdout: stdout})
 	if err != nil {
 		fmt.Fprintln(stderr, "lbnode:", err)

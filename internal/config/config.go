@@ -37,7 +37,7 @@ type Config struct {
 	BootstrapExpect int
 	NonVoter        bool
 	ClusterKeyFile  string
-	Engine          string // auto, portable or epoll
+	Engine          string // EngineAuto, EnginePortable or EngineEpoll
 	TrustedProxies  []netip.Prefix
 	ProxyProtocol   []netip.Prefix // peers that send a PROXY header
 	Limits          Limits
@@ -54,6 +54,13 @@ type Config struct {
 	LogFormat       string // text or json
 }
 
+// Values of Config.Engine.
+const (
+	EngineAuto     = "auto" // epoll where there is epoll
+	EnginePortable = "portable"
+	EngineEpoll    = "epoll"
+)
+
 // Values of Config.AccessLog that are no file.
 const (
 	AccessLogOff    = "off"
@@ -67,7 +74,7 @@ func Default() Config {
 		ProxyAddrs:   []string{"127.0.0.1:8080"},
 		APIAddr:      "127.0.0.1:9080",
 		ClusterAddr:  "127.0.0.1:7946",
-		Engine:       "auto",
+		Engine:       EngineAuto,
 		Limits:       defaultLimits(),
 		DiskReserve:  64 << 20,
 		DrainDelay:   2 * time.Second,
@@ -106,7 +113,7 @@ func (c Config) checkIdentity() error {
 		return fmt.Errorf("--bootstrap-expect and --non-voter exclude each other: a new cluster is made of voters")
 	case c.NonVoter && len(c.Join) == 0:
 		return fmt.Errorf("--non-voter needs --join: a node without a vote cannot start a cluster")
-	case c.Engine != "auto" && c.Engine != "portable" && c.Engine != "epoll":
+	case c.Engine != EngineAuto && c.Engine != EnginePortable && c.Engine != EngineEpoll:
 		return fmt.Errorf("--engine %q must be auto, portable or epoll", c.Engine)
 	case c.LogFormat != "text" && c.LogFormat != "json":
 		return fmt.Errorf("--log-format %q must be text or json", c.LogFormat)

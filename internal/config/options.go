@@ -47,7 +47,7 @@ func (c *Config) options() []option {
 		toggle("non-voter", "serve and follow, never vote", &c.NonVoter),
 		byteSize("disk-reserve", "room held back in the data dir for when its disk is full; 0 = none", &c.DiskReserve),
 		text("cluster-key-file", "the secret that all nodes share; made by `lbnode keygen`", "FILE", &c.ClusterKeyFile),
-		text("engine", "HTTP engine: auto (= portable), portable, or epoll (Linux, experimental)", "NAME", &c.Engine),
+		text("engine", "HTTP engine: auto (epoll on Linux, portable elsewhere), epoll (event loops), or portable (net/http)", "NAME", &c.Engine),
 		prefixes("trusted-proxies", "networks whose X-Forwarded-* headers are kept, separated by commas", &c.TrustedProxies),
 		prefixes("proxy-protocol-from", "load balancers in front, each of whose connections must begin with a PROXY header", &c.ProxyProtocol),
 		number("max-connections", "client connections at a time; further ones are closed at once", &c.Limits.Connections),
