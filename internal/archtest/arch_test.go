@@ -66,8 +66,6 @@ var rules = map[string]rule{
 	"e2e":                     {},
 	"proxy/internal/viewtest": {ours: []string{"state"}},
 	"proxy/engine":            {ours: []string{"state", "stats", "proxy", "proxy/door", "proxy/http1", "proxy/portable", "proxy/proxyproto", "proxy/route", "proxy/upstream"}, others: []string{"golang.org/x/sys"}},
-	"proxy/enginetest":        {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/proxyproto", "proxy/internal/viewtest"}, others: []string{"github.com/google/go-cmp"}},
-	"proxy/engine":            {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/portable", "proxy/proxyproto", "proxy/route", "proxy/upstream"}, others: []string{"golang.org/x/sys"}},
 	"proxy/enginetest":        {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/proxyproto", "proxy/internal/viewtest", "internal/certtest"}, others: []string{"github.com/google/go-cmp", "google.golang.org/grpc", "google.golang.org/protobuf"}},
 	"bbb/ids":                 {},
 	"bbb/place":               {ours: []string{"state"}},
