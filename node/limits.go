@@ -10,5 +10,6 @@ func limitsOf(c config.Limits) portable.Limits {
 	l := portable.DefaultLimits()
 	l.Conns, l.Head.Head, l.Head.Line, l.Head.Fields = c.Connections, c.HeaderBytes, c.RequestLine, c.HeaderFields
 	l.HeadTimeout, l.StallTimeout, l.IdleTimeout, l.HandshakeTimeout = c.Header, c.Write, c.Idle, c.Handshake
+	l.ClientConns = c.ClientConns
 	return l
 }

@@ -150,7 +150,7 @@ func (n *Node) buildProxy() (err error) {
 	if pcfg.AccessLog, err = n.buildAccessLog(); err != nil {
 		return err
 	}
-	pcfg.BodyTimeout = n.cfg.Limits.Body
+	pcfg.BodyTimeout, pcfg.BodyRate = n.cfg.Limits.Body, n.cfg.Limits.BodyRate
 	for _, k := range n.cluster.KeyRing() { // the one in use first
 		pcfg.Upstream.StickyKeys = append(pcfg.Upstream.StickyKeys, k.Sticky())
 	}

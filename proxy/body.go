@@ -38,6 +38,8 @@ type requestBody struct {
 	src     io.ReadCloser
 	length  int64 // -1 = unknown
 	timeout time.Duration
+	rate    int  // see Config.BodyRate
+	pace    Pace // if there is a rate; belongs to the reader
 	ctl     *http.ResponseController
 	shadow  *shadow // gets a copy; may be nil
 	conn    Guarded // nil = the connection is not known
@@ -57,8 +59,8 @@ type requestBody struct {
 	armed time.Time
 }
 
-func newRequestBody(r *http.Request, ctl *http.ResponseController, timeout time.Duration) *requestBody {
-	b := &requestBody{src: r.Body, length: r.ContentLength, timeout: timeout, ctl: ctl}
+func newRequestBody(r *http.Request, ctl *http.ResponseController, timeout time.Duration, rate int) *requestBody {
+	b := &requestBody{src: r.Body, length: r.ContentLength, timeout: timeout, rate: rate, ctl: ctl}
 	b.conn, _ = r.Context().Value(guardedKey{}).(Guarded)
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		b.src, b.length = nil, 0
@@ -134,17 +136,18 @@ func (b *requestBody) end(w http.ResponseWriter, r *http.Request) uint64 {
 
 // arm moves the deadline of the next read.
 func (b *requestBody) arm() {
-	if b.timeout <= 0 {
+	d := b.pace.Patience(b.timeout, b.rate)
+	if d == 0 {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	if b.ended || now.Sub(b.armed) < b.timeout/deadlineStep {
+	if b.ended || b.rate == 0 && now.Sub(b.armed) < d/deadlineStep {
 		return
 	}
 	b.armed = now
-	_ = b.ctl.SetReadDeadline(now.Add(b.timeout)) // fails only where there are no deadlines
+	_ = b.ctl.SetReadDeadline(now.Add(d)) // fails only where there are no deadlines
 }
 
 // disarm takes the deadline away, as after the body it would hit the wait for the backend.
@@ -159,7 +162,7 @@ func (b *requestBody) disarm() {
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.begun.Store(true)
 	b.arm()
-	n, err := b.src.Read(p)
+	n, err := b.paced(p)
 	b.read.Add(uint64(n))
 	b.shadow.take(p[:n], err == io.EOF)
 	if n > 0 {
@@ -177,6 +180,17 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	case err != nil:
 		b.err.CompareAndSwap(nil, &err)
 	}
+	return n, err
+}
+
+// paced reads once, and notes how long that took if there is a rate to keep.
+func (b *requestBody) paced(p []byte) (int, error) {
+	if b.rate == 0 {
+		return b.src.Read(p)
+	}
+	from := time.Now()
+	n, err := b.src.Read(p)
+	b.pace.Add(n, time.Since(from))
 	return n, err
 }
 

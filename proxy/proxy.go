@@ -59,7 +59,10 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// BodyTimeout is how long a request's body may stand still. 0 = for ever.
 	BodyTimeout time.Duration
-	AccessLog   AccessLog // nil = none
+	// BodyRate is how many bytes a second a request's body must bring on the average, after its first 10 seconds and
+	// while the client is waited for. 0 = any.
+	BodyRate  int
+	AccessLog AccessLog // nil = none
 }
 
 // DefaultConfig has every default; NodeID, Logger and Stats have none.
@@ -78,6 +81,8 @@ func (c Config) Validate() error {
 		return errors.New("proxy: config: Stats is nil")
 	case c.BodyTimeout < 0:
 		return errors.New("proxy: config: BodyTimeout is negative")
+	case c.BodyRate < 0:
+		return errors.New("proxy: config: BodyRate is negative")
 	}
 	for _, p := range c.TrustedProxies {
 		if !p.IsValid() {

@@ -227,7 +227,7 @@ func (s *serving) prepare() {
 		s.header["Connection"], s.header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	}
 	s.x.stripCookie(s.header)
-	s.body = newRequestBody(s.r, http.NewResponseController(s.w), s.p.cfg.BodyTimeout)
+	s.body = newRequestBody(s.r, http.NewResponseController(s.w), s.p.cfg.BodyTimeout, s.p.cfg.BodyRate)
 	if s.body.src != nil && s.x.Keeps() {
 		s.body.keep = &replay{}
 	}

@@ -22,6 +22,9 @@ func (p *Proxy) NodeID() string { return p.cfg.NodeID }
 // BodyTimeout is how long a request's body may stand still. 0 = for ever.
 func (p *Proxy) BodyTimeout() time.Duration { return p.cfg.BodyTimeout }
 
+// BodyRate is how fast a request's body must come; see Config.
+func (p *Proxy) BodyRate() int { return p.cfg.BodyRate }
+
 // AccessLog is where requests are logged; nil = nowhere.
 func (p *Proxy) AccessLog() AccessLog { return p.cfg.AccessLog }
 

@@ -8,6 +8,8 @@ import (
 // Limits bound what clients may take of this node. docs/limits.md has all bounds, those that cannot be set too.
 type Limits struct {
 	Connections  int
+	ClientConns  int // of one client; 0 = all
+	BodyRate     int // bytes a second; 0 = any
 	HeaderBytes  int // of a request's head
 	RequestLine  int // bytes, without CRLF
 	HeaderFields int
@@ -28,6 +30,8 @@ func (l Limits) check() error {
 		v, min, max int
 	}{
 		{"max-connections", l.Connections, 1, 10_000_000},
+		{"max-connections-per-client", l.ClientConns, 0, 10_000_000},
+		{"min-body-rate", l.BodyRate, 0, 1 << 30},
 		{"max-header-bytes", l.HeaderBytes, 1024, 128 << 10},
 		{"max-request-line", l.RequestLine, 64, 64 << 10},
 		{"max-header-fields", l.HeaderFields, 10, 10_000},

@@ -21,6 +21,7 @@ func (l *loop) requestBody(e *exchange, b []byte) (out []byte, n int, why http1.
 		e.left -= int64(n)
 		e.done = e.left == 0
 		e.in += uint64(n)
+		e.pace.Add(n, 0)
 		if e.keeps {
 			l.keptBody(e, l.keepBody(e, b[:n]), n)
 		}
@@ -35,6 +36,7 @@ func (l *loop) requestBody(e *exchange, b []byte) (out []byte, n int, why http1.
 		l.keptBody(e, before, n)
 	}
 	e.done = why == http1.OK
+	e.pace.Add(n, 0)
 	e.in += uint64(len(out))
 	return out, n, why
 }

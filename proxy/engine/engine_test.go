@@ -13,7 +13,7 @@ import (
 func newTestEngine(t testing.TB, p *proxy.Proxy, s enginetest.Settings) proxy.Engine {
 	t.Helper()
 	lim := DefaultLimits()
-	lim.HeadTimeout, lim.IdleTimeout, lim.StallTimeout, lim.Conns = s.Head, s.Idle, s.Stall, s.Conns
+	lim.HeadTimeout, lim.IdleTimeout, lim.StallTimeout, lim.Conns, lim.ClientConns = s.Head, s.Idle, s.Stall, s.Conns, s.Client
 	e, err := New(Config{Proxy: p, Addrs: []string{s.Addr}, TLSAddrs: s.TLSAddrs, Certificate: s.Certificate, ProxyFrom: s.ProxyFrom, Limits: lim, Loops: 2, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -38,6 +38,8 @@ type exchange struct {
 	expect bool // the body waits for a 100
 	told   bool // the client has been sent its 100
 	body   http1.Body
+	pace   proxy.Pace
+	waits  int64 // when the wait for the next piece of the body began; 0 = does not wait
 	left   int64
 	length int64 // left at the beginning
 	chunk  http1.Chunked
@@ -305,13 +307,21 @@ func (l *loop) requestSent(e *exchange) {
 
 // clientWait sets the client's clock while its body is awaited.
 func (l *loop) clientWait(e *exchange) {
+	if e.waits != 0 {
+		e.pace.Add(0, time.Duration(l.now-e.waits))
+		e.waits = 0
+	}
 	if len(e.c.pend) > 0 {
 		l.arm(&e.c.timer, l.lim.StallTimeout)
 		return
 	}
 	e.c.timer.deadline = 0
-	if d := l.p.BodyTimeout(); d > 0 && !e.done && !e.expect && e.sent && len(e.u.pend) == 0 {
+	if e.done || e.expect || !e.sent || len(e.u.pend) > 0 {
+		return
+	}
+	if d := e.pace.Patience(l.p.BodyTimeout(), l.p.BodyRate()); d != 0 {
 		l.arm(&e.c.timer, d)
+		e.waits = l.now
 	}
 }
 

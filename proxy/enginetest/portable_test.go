@@ -11,7 +11,7 @@ import (
 func newPortable(t testing.TB, p *proxy.Proxy, s Settings) proxy.Engine {
 	t.Helper()
 	lim := portable.DefaultLimits()
-	lim.HeadTimeout, lim.IdleTimeout, lim.StallTimeout, lim.Conns = s.Head, s.Idle, s.Stall, s.Conns
+	lim.HeadTimeout, lim.IdleTimeout, lim.StallTimeout, lim.Conns, lim.ClientConns = s.Head, s.Idle, s.Stall, s.Conns, s.Client
 	e, err := portable.New(portable.Config{
 		Proxy: p, Addrs: []string{s.Addr}, TLSAddrs: s.TLSAddrs, Certificate: s.Certificate, ProxyFrom: s.ProxyFrom,
 		Limits: lim, Logger: slog.New(slog.DiscardHandler),

@@ -18,6 +18,7 @@ func RunTLS(t *testing.T, mk New, deviations map[string]string) {
 	without := map[string]string{
 		"proxy_protocol":         "the header comes before the handshake: see proxy_protocol_tls",
 		"proxy_protocol_refused": "as above",
+		"client_cap_proxied":     "as above",
 		"proxy_protocol_tls":     "is over TLS in clear text's suite too",
 	}
 	for name, why := range deviations {

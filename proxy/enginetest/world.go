@@ -35,6 +35,7 @@ type Settings struct {
 	Idle      time.Duration // IdleTimeout
 	Stall     time.Duration // StallTimeout
 	Conns     int
+	Client    int                 // ClientConns
 	change    func(*proxy.Config) // nil = nothing
 
 	TLSAddrs    []string
