@@ -60,6 +60,10 @@ type Config struct {
 	ErrorRun int
 	Timing   Timing
 
+	// BBB checks a BigBlueButton server by a signed call of its API, until ctx ends; the error says what is wrong, and
+	// names no secret. nil = such servers are checked as web servers.
+	BBB func(ctx context.Context, backendID string) error
+
 	// ClientCertificate gives the certificate with an id, for backends that ask for one; nil = there are none.
 	ClientCertificate func(id string) (*tls.Certificate, error)
 }

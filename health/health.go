@@ -52,7 +52,7 @@ func New(cfg Config) (*Health, error) {
 		return nil, err
 	}
 	h := &Health{
-		cfg: cfg, log: cfg.Logger, seed: maphash.MakeSeed(), newCheck: withCertificate(newCheck, cfg.ClientCertificate),
+		cfg: cfg, log: cfg.Logger, seed: maphash.MakeSeed(), newCheck: withBBB(withCertificate(newCheck, cfg.ClientCertificate), cfg.BBB),
 		table: newTable(cfg.NodeID, uint64(max(time.Now().UnixNano(), 1))),
 		wake:  make(chan struct{}, 1), dirty: make(chan struct{}, 1), drain: make(chan struct{}, 1),
 	}

@@ -173,7 +173,7 @@ func commonReason(b *state.Backend, jury []Report) string {
 
 // Drained names the drains that are complete: every live member has freshly said that the operator's stop
 // is in force in its proxy and that it has no request left on the backend, counted in this order. A live
-// member that said nothing keeps the drain open.
+// member that said nothing keeps the drain open, and so do meetings, whose people talk to the server directly.
 func Drained(v *state.View, live []string, reports []Report) []state.StateChange {
 	if len(live) == 0 {
 		return nil
@@ -184,7 +184,7 @@ func Drained(v *state.View, live []string, reports []Report) []state.StateChange
 	}
 	var out []state.StateChange
 	for b := range v.Backends() {
-		if b.Draining() && idleOn(b, live, by) {
+		if b.Draining() && !v.HasMeetings(b.ID) && idleOn(b, live, by) {
 			out = append(out, state.StateChange{ID: b.ID, Drained: b.AdminIndex})
 		}
 	}

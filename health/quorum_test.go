@@ -212,6 +212,30 @@ func TestDrained(t *testing.T) {
 	}
 }
 
+// People in meetings talk to the server directly, and keep it in use.
+func TestDrained_meetings(t *testing.T) {
+	t.Parallel()
+	v := viewOf(t, "a=up")
+	apply := func(c state.Command) {
+		t.Helper()
+		var res state.Result
+		if v, res = state.Apply(v, v.Index+1, 1, c); res.Refusal != nil {
+			t.Fatal(res.Refusal)
+		}
+	}
+	apply(state.Command{Type: state.TypeTxn, Ops: []state.Op{op(t, state.VerbPut, state.KindFrontend, "uni", map[string]any{})}})
+	apply(state.BBB(state.BBBOp{Bind: &state.BindMeeting{Frontend: "uni", ID: "m", BackendID: "a"}}))
+	apply(state.Command{Type: state.TypeTxn, Ops: []state.Op{op(t, state.VerbPatch, state.KindBackend, "a", map[string]any{"admin_state": "stopped"})}})
+	reports := []Report{{Node: "n1", Observations: map[string]*Observation{"a": {Applied: 99}}}}
+	if got := Drained(v, []string{"n1"}, reports); len(got) != 0 {
+		t.Errorf("drained with a meeting on it: %+v", got)
+	}
+	apply(state.BBB(state.BBBOp{End: &state.EndMeetings{Keys: []state.MeetingKey{{Frontend: "uni", ID: "m"}}}}))
+	if got := Drained(v, []string{"n1"}, reports); len(got) != 1 {
+		t.Errorf("not drained after the last meeting: %+v", got)
+	}
+}
+
 func BenchmarkMerge_10k(b *testing.B) {
 	v := state.NewView()
 	var ops []state.Op

@@ -92,7 +92,14 @@ func (d apiDrain) look(ctx context.Context, backendID string, index uint64, leve
 		mute  []string // members without an answer
 		asked sync.WaitGroup
 	)
-	fences := d.n.store.View().Settings().FenceAfter > 0
+	view := d.n.store.View()
+	fences := view.Settings().FenceAfter > 0
+	if level == api.WaitIdle {
+		for range view.MeetingsOn(backendID) { // whose people talk to the server directly
+			st.InFlight++
+		}
+	}
+	meetings := st.InFlight > 0
 	for _, m := range d.n.cluster.Members() {
 		switch {
 		case m.Status == "left":
@@ -135,7 +142,7 @@ func (d apiDrain) look(ctx context.Context, backendID string, index uint64, leve
 	for _, ids := range [][]string{st.Confirmed, st.Unconfirmed, st.Dead, st.Fenced} {
 		slices.Sort(ids)
 	}
-	st.Reached = len(st.Unconfirmed) == 0 && len(st.Confirmed) > 0
+	st.Reached = len(st.Unconfirmed) == 0 && len(st.Confirmed) > 0 && !meetings
 	return st
 }
 

@@ -69,6 +69,8 @@ var rules = map[string]rule{
 	"proxy/enginetest":        {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/proxyproto", "proxy/internal/viewtest", "internal/certtest"}, others: []string{"github.com/google/go-cmp", "google.golang.org/grpc", "google.golang.org/protobuf"}},
 	"bbb/ids":                 {},
 	"bbb/place":               {ours: []string{"state"}},
+	"bbb/load":                {ours: []string{"state", "bbb/place", "bbb/sign", "bbb/xml"}},
+	"bbb/control":             {ours: []string{"state", "bbb/ids", "bbb/load", "bbb/sign", "bbb/xml"}},
 	"bbb/sign":                {},
 	"bbb/xml":                 {},
 	"bench":                   {others: []string{"golang.org/x/sys"}},
