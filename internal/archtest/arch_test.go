@@ -46,6 +46,7 @@ var rules = map[string]rule{
 	"httpapi/apitest":         {ours: []string{"api", "httpapi", "state", "stats", "internal/seal"}},
 	"client":                  {ours: []string{"api"}},
 	"node":                    {ours: []string{anyOurs}, others: []string{"github.com/prometheus/client_golang"}},
+	"bbb/callback":            {ours: []string{"state", "bbb/ids", "bbb/sign"}},
 	"internal/agent":          {ours: []string{"api", "client"}, others: []string{"github.com/redis/go-redis/v9"}},
 	"internal/archtest":       {},
 	"internal/auth":           {},
@@ -77,7 +78,7 @@ var rules = map[string]rule{
 }
 
 // noConsensus lists what must never reach Raft or gossip, not even through another package.
-var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/accesslog", "proxy/engine", "httpapi", "api", "client"}
+var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/accesslog", "proxy/engine", "httpapi", "api", "client", "bbb/callback"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string
