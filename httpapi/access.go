@@ -55,6 +55,11 @@ func accessTable() map[string]access {
 		"GET /backends/{id}/wait":     viewer,
 		"POST /backends/{id}/enable":  bound,
 		"POST /backends/{id}/disable": bound,
+		"POST /backends/{id}/load":    bound,
+
+		"GET /callbacks":             viewer,
+		"POST /callbacks/{id}/retry": operator,
+		"DELETE /callbacks/{id}":     operator,
 
 		"POST /txn":                      bound,
 		"POST /apply":                    bound,

@@ -17,19 +17,21 @@ type Config struct {
 	NodeID  string // of this node, as in X-Lbnode-Node
 	Version string // of this lbnode, as in /openapi.json
 
-	Store   Store
-	Cluster Cluster
-	Stats   Stats
-	Runtime Runtime
-	Drain   Drain
-	Keys    Keys
-	Nodes   Nodes
-	Reads   Reads
-	Backups Backups
-	Explain Explainer
-	Ready   Ready
-	Metrics http.Handler // GET /metrics
-	Access  Access
+	Store     Store
+	Cluster   Cluster
+	Stats     Stats
+	Runtime   Runtime
+	Drain     Drain
+	Keys      Keys
+	Nodes     Nodes
+	Reads     Reads
+	Backups   Backups
+	Explain   Explainer
+	Loads     Loads
+	Callbacks Callbacks
+	Ready     Ready
+	Metrics   http.Handler // GET /metrics
+	Access    Access
 
 	Logger *slog.Logger
 	Now    func() time.Time // for the time in commands and in the log
@@ -68,6 +70,8 @@ func (c Config) Validate() error {
 	need(c.Reads != nil, "Reads")
 	need(c.Backups != nil, "Backups")
 	need(c.Explain != nil, "Explain")
+	need(c.Loads != nil, "Loads")
+	need(c.Callbacks != nil, "Callbacks")
 	need(c.Ready != nil, "Ready")
 	need(c.Metrics != nil, "Metrics")
 	need(c.Access.Bootstrap != nil, "Access.Bootstrap")

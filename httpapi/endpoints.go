@@ -65,6 +65,8 @@ func (s *Server) endpoints() []endpoint {
 	}
 	all = append(all, settingsEndpoints()...)
 	all = append(all, keyEndpoints()...)
+	all = append(all, loadEndpoints()...)
+	all = append(all, callbackEndpoints()...)
 	all = append(all, tokenEndpoints()...)
 	all = append(all, certificateEndpoints()...)
 	all = append(all, snapshotEndpoints()...)

@@ -21,6 +21,7 @@ func (n *Node) startLoops(ctx context.Context) {
 	n.loops.Go(func() { n.backups.follow(ctx) })
 	n.loops.Go(func() { n.fence.follow(ctx) })
 	n.loops.Go(func() { n.deadlines.run(ctx) })
+	n.loops.Go(func() { n.loads.run(ctx) })
 	n.loops.Go(func() {
 		report := func(err error) { n.log.Error("the last view could not be kept on disk", "error", err) }
 		fsm.ViewFile{Path: n.cfg.ViewFile()}.Follow(ctx, n.store, viewFileInterval, report)
@@ -88,6 +89,7 @@ func (n *Node) lead(ctx, term context.Context) {
 	defer work.Wait()
 	work.Go(func() { n.revertUnconfirmed(term) })
 	work.Go(func() { n.shedLeadership(term) })
+	work.Go(func() { n.callbacks.Lead(term) })
 	if err := n.health.Lead(term); err != nil && term.Err() == nil {
 		n.log.Error("verdicts are not being committed", "error", err)
 	}

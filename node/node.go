@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/lbnode/lbnode/bbb/callback"
 	"github.com/lbnode/lbnode/cluster"
 	"github.com/lbnode/lbnode/cluster/gossip"
 	"github.com/lbnode/lbnode/cluster/transport"
@@ -80,6 +81,10 @@ type Node struct {
 	marks     marks
 	fence     *fence
 	deadlines *deadlines
+	loads     *loads
+
+	callbacks     *callback.Sender
+	callbackProxy *callback.Proxy
 
 	fatal   chan error // the first reason to end the process
 	cleanup stack
@@ -109,7 +114,7 @@ func New(cfg config.Config, opts Options) (_ *Node, err error) {
 			err = errors.Join(err, n.cleanup.close())
 		}
 	}()
-	for _, build := range []func() error{n.buildState, n.buildAccess, n.buildAPITLS, n.listenAPI, n.buildCluster, n.buildProxy, n.buildHealth, n.buildAPI} {
+	for _, build := range []func() error{n.buildState, n.buildAccess, n.buildAPITLS, n.listenAPI, n.buildCluster, n.buildProxy, n.buildHealth, n.buildCallbacks, n.buildAPI} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -164,6 +169,8 @@ func (n *Node) buildProxy() (err error) {
 	n.cleanup.push(func() error { n.proxy.Close(); return nil })
 	n.cluster.Handle(drainMethod, n.serveDrain)
 	n.cluster.Handle(explainMethod, n.serveExplain)
+	n.loads = newLoads(n)
+	n.cluster.Handle(loadMethod, n.loads.serve)
 	ecfg := portable.Config{
 		Proxy: n.proxy, Addrs: n.cfg.ProxyAddrs, TLSAddrs: n.cfg.ProxyTLSAddrs, Limits: limitsOf(n.cfg.Limits), Logger: n.log,
 		ProxyFrom: n.cfg.ProxyProtocol,
@@ -340,6 +347,7 @@ func (n *Node) buildAPI() error {
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster, new(atomic.Bool)}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
 	cfg.Explain = apiExplain{n}
+	cfg.Loads, cfg.Callbacks = n.loads, apiCallbacks{n}
 	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n.cluster}
 	cfg.Access = n.access(cfg.Access)
 	cfg.Backups = n.backups

@@ -36,7 +36,9 @@ type Fake struct {
 	ReadErr  error    // of CatchUp
 
 	KeyRing api.ClusterKeys
-	Orders  []string // drain n1, …
+	Loads   map[string]httpapi.LoadReport       // by backend, as reported
+	Tried   map[string]httpapi.CallbackProgress // by callback
+	Orders  []string                            // drain n1, …
 
 	NotReady []string // reasons; none = ready
 
@@ -206,6 +208,7 @@ func NewConfig(s *Store, f *Fake) httpapi.Config {
 	cfg.NodeID, cfg.Version = "n1", "test"
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = s, f, f, f, f.Ready
 	cfg.Explain = explainer{f}
+	cfg.Loads, cfg.Callbacks = f, f
 	cfg.Drain, cfg.Reads, cfg.Keys = drain{s, f}, f, keys{f}
 	cfg.Backups = &Backups{Keys: []byte{1}, Schedule: api.BackupStatus{Interval: "1h0m0s", Keep: 24}}
 	cfg.Nodes = f

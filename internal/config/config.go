@@ -44,14 +44,16 @@ type Config struct {
 	DiskReserve     int64  // bytes of the data dir's disk held back for when it is full; 0 = none
 	BackupDir       string // where backups are written on a schedule; "" = nowhere
 	BackupInterval  time.Duration
-	BackupKeep      int           // backups of this node
-	DrainDelay      time.Duration // how long SIGTERM goes on accepting, for clients to notice
-	DrainTimeout    time.Duration // how long SIGTERM then waits for requests in flight
-	Insecure        bool
-	AccessLog       string // AccessLogOff, AccessLogStdout, or a file
-	AccessLogSample int    // one request of so many is logged
-	LogLevel        slog.Level
-	LogFormat       string // text or json
+	BackupKeep      int // backups of this node
+	// CallbackNetworks are those besides public ones that callbacks of BigBlueButton may go to.
+	CallbackNetworks []netip.Prefix
+	DrainDelay       time.Duration // how long SIGTERM goes on accepting, for clients to notice
+	DrainTimeout     time.Duration // how long SIGTERM then waits for requests in flight
+	Insecure         bool
+	AccessLog        string // AccessLogOff, AccessLogStdout, or a file
+	AccessLogSample  int    // one request of so many is logged
+	LogLevel         slog.Level
+	LogFormat        string // text or json
 }
 
 // Values of Config.Engine.

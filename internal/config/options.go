@@ -64,6 +64,7 @@ func (c *Config) options() []option {
 		text("backup-dir", "directory where this node writes backups on a schedule (default: none)", "DIR", &c.BackupDir),
 		duration("backup-interval", "how often, if an operator changed something", &c.BackupInterval),
 		number("backup-keep", "how many backups of this node are kept", &c.BackupKeep),
+		prefixes("callback-networks", "private networks that callbacks of BigBlueButton may go to, besides public addresses, separated by commas", &c.CallbackNetworks),
 		duration("drain-delay", "how long SIGTERM goes on accepting while /readyz says 503, for clients to notice", &c.DrainDelay),
 		duration("drain-timeout", "how long SIGTERM then waits for requests in flight", &c.DrainTimeout),
 		toggle("insecure", "allow non-loopback listeners without key and tokens; for labs", &c.Insecure),
