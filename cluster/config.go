@@ -51,6 +51,9 @@ type Config struct {
 	// Essential says of a command that it must be taken although the disk is full:
 	// what the nodes themselves need, not what operators ask for. Nil = none.
 	Essential func(cmd []byte) bool
+	// Sealed lists what the state has, as far as it is applied here, that only this key
+	// opens. Such a key is not removed without force. Nil = nothing is sealed.
+	Sealed func(k transport.Key) []string
 
 	// dial and pass stand between the node and the others; nil = nothing does. For
 	// tests, see transport.Config and gossip.Config.

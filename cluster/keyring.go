@@ -172,6 +172,7 @@ func (n *Node) setRing(ring keyRing) (keyRing, error) {
 		return has, err
 	}
 	n.keys.ring.Store(&ring)
+	n.changes.tell()
 	n.log.Info("cluster keys changed", "generation", ring.generation, "in_use", ring.ids()[0], "accepted", strings.Join(ring.ids(), ","), "file", path)
 	return ring, nil
 }

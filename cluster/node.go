@@ -329,7 +329,7 @@ func (n *Node) Advertise() string { return n.mux.Advertise() }
 func (n *Node) ClusterID() string { return n.dir.get().ClusterID }
 
 // Changes returns a new subscription: it holds a value whenever members, their
-// state or the leader may have changed since it was last read.
+// state, the leader or the cluster keys may have changed since it was last read.
 func (n *Node) Changes() <-chan struct{} { return n.changes.add() }
 
 // Handle serves method to the other members; Call calls it. A second Handle

@@ -149,8 +149,9 @@ func (n *Node) UseKey(ctx context.Context, id string, force bool) (KeyChange, er
 }
 
 // RemoveKey makes every member refuse a key. ErrNotSafe: it is in use, or some
-// member may still use it; force overrides the second, and such a member will
-// not get in again.
+// member may still use it, or the state has something that only this key opens;
+// force overrides all but the first: such a member will not get in again, and what
+// is sealed is lost.
 func (n *Node) RemoveKey(ctx context.Context, id string, force bool) (KeyChange, error) {
 	return n.changeKeys(ctx, keyRequest{Op: keyRemove, ID: id, Force: force})
 }
@@ -197,11 +198,45 @@ func (n *Node) changeKeysHere(ctx context.Context, req keyRequest) (KeyChange, e
 	if _, err := n.reads.read(ctx, n); err != nil {
 		return KeyChange{}, err
 	}
+	if err := n.checkSealed(ring, req); err != nil {
+		return KeyChange{}, err
+	}
 	if next, err = n.setRing(next); err != nil {
 		return KeyChange{}, err
 	}
 	n.log.Info("cluster keys are being changed", "op", string(req.Op), "key", id, "force", req.Force)
 	return n.spreadRing(ctx, next, id), nil
+}
+
+// checkSealed refuses to remove a key while something is sealed with it, unless
+// forced. It comes after a read that has brought the state up to date.
+func (n *Node) checkSealed(ring keyRing, req keyRequest) error {
+	i := ring.find(req.ID)
+	if req.Op != keyRemove || req.Force || n.cfg.Sealed == nil || i < 0 {
+		return nil
+	}
+	const most = 5
+	names := n.cfg.Sealed(ring.keys[i])
+	if len(names) == 0 {
+		return nil
+	}
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if len(names) > most {
+		text += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return fmt.Errorf("%w: key %s still seals %s, which would be of no use without it: the leader seals it anew with the key in use, so wait for a moment; or force the change",
+		ErrNotSafe, req.ID, text)
+}
+
+// KeyAccepted reports whether what is sealed with the key in use can be opened by
+// every member: those that were heard of accept it, and those that were not will
+// take it over, if it was rotated by command.
+func (n *Node) KeyAccepted() bool {
+	ring := n.keys.get()
+	held, silent := n.heldBy()
+	first := ring.ids()[0]
+	lack := lacking(held, func(r ringName) bool { return slices.Contains(r.IDs, first) })
+	return len(lack) == 0 && (len(silent) == 0 || ring.generation > 0)
 }
 
 // nextRing decides what a change makes of the ring, and which key it is about.

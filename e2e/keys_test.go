@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lbnode/lbnode/api"
+	"github.com/lbnode/lbnode/internal/certtest"
 )
 
 // The cluster key is rotated as the manual says, under traffic and writes, and neither notices. Then the old key
@@ -19,7 +21,20 @@ import (
 func TestKeys_rotation(t *testing.T) {
 	t.Parallel()
 	old := keyFile(t)
-	c := newCluster(t, 3, "--cluster-key-file", old)
+	c := &cluster{t: t}
+	var tlsAddrs []string
+	for i := range 3 {
+		tlsAddrs = append(tlsAddrs, freeAddr(t))
+		n := newNode(t, fmt.Sprintf("n%d", i+1), "--cluster-key-file", old, "--proxy-tls-addr", tlsAddrs[i])
+		if i > 0 {
+			n.flags = append(n.flags, "--join", c.nodes[0].cluster)
+		}
+		c.nodes = append(c.nodes, n)
+	}
+	for _, n := range c.nodes {
+		n.start()
+	}
+	c.formed(c.nodes...)
 	c.serve(3)
 	l := ctl{t: t, env: []string{"LBCTL_API=http://" + c.followers()[0].api}}
 
@@ -46,6 +61,9 @@ func TestKeys_rotation(t *testing.T) {
 	}
 	more()
 
+	ca := certtest.New(t, "ca")
+	certFile, certKey := ca.Leaf("site.example.org").Files(t, t.TempDir())
+	l.run(0, "add", "certificate", "site", "--cert-file", certFile, "--key-file", certKey)
 	before, _ := l.run(0, "cluster", "key", "list", "-o", "name")
 	first := strings.TrimSpace(before)
 	installed, _ := l.run(0, "cluster", "key", "install", "-o", "name")
@@ -98,6 +116,16 @@ func TestKeys_rotation(t *testing.T) {
 		n.kill()
 		n.start()
 		n.logged(formTime, "rotated", second)
+	}
+	// What the old key had sealed is of use without it.
+	for _, addr := range tlsAddrs {
+		eventually(t, formTime, "the certificate at "+addr, func() error {
+			conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: ca.Pool(), ServerName: "site.example.org", MinVersion: tls.VersionTLS12})
+			if err != nil {
+				return err
+			}
+			return conn.Close()
+		})
 	}
 	c.formed(c.nodes...)
 	put(t, c.nodes[2], "after", formTime)

@@ -13,11 +13,11 @@ import (
 var _ httpapi.Keys = apiKeys{}
 
 // apiKeys translates the cluster keys for the admin API.
-type apiKeys struct{ c *cluster.Node }
+type apiKeys struct{ n *Node }
 
 // Keys implements httpapi.Keys.
 func (a apiKeys) Keys(ctx context.Context) api.ClusterKeys {
-	s := a.c.Keys(ctx)
+	s := a.n.cluster.Keys(ctx)
 	out := api.ClusterKeys{Generation: s.Generation, Silent: s.Silent}
 	for _, k := range s.Keys {
 		out.Keys = append(out.Keys, api.ClusterKey(k))
@@ -35,17 +35,21 @@ func (a apiKeys) Install(ctx context.Context, text string) (api.KeyChange, error
 		}
 		key = &keys[0]
 	}
-	return keyChange(a.c.InstallKey(ctx, key))
+	return keyChange(a.n.cluster.InstallKey(ctx, key))
 }
 
-// Use implements httpapi.Keys.
+// Use implements httpapi.Keys. It answers once all that is sealed is sealed with the key, if that does not take long.
 func (a apiKeys) Use(ctx context.Context, id string, force bool) (api.KeyChange, error) {
-	return keyChange(a.c.UseKey(ctx, id, force))
+	change, err := a.n.cluster.UseKey(ctx, id, force)
+	if err == nil {
+		a.n.awaitResealed(ctx)
+	}
+	return keyChange(change, err)
 }
 
 // Remove implements httpapi.Keys.
 func (a apiKeys) Remove(ctx context.Context, id string, force bool) (api.KeyChange, error) {
-	return keyChange(a.c.RemoveKey(ctx, id, force))
+	return keyChange(a.n.cluster.RemoveKey(ctx, id, force))
 }
 
 func keyChange(k cluster.KeyChange, err error) (api.KeyChange, error) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lbnode/lbnode/fsm"
+	"github.com/lbnode/lbnode/state"
 )
 
 // viewFileInterval bounds how often the last view is written to disk.
@@ -17,6 +18,7 @@ func (n *Node) startLoops(ctx context.Context) {
 	n.loops.Go(func() { n.followMembers(ctx) })
 	n.loops.Go(func() { n.followFiles(ctx) })
 	n.loops.Go(func() { n.followTicketKeys(ctx) })
+	n.loops.Go(func() { n.followKeys(ctx) })
 	n.loops.Go(func() { n.followLeadership(ctx) })
 	n.loops.Go(func() { n.backups.follow(ctx) })
 	n.loops.Go(func() { n.fence.follow(ctx) })
@@ -32,7 +34,18 @@ func (n *Node) startLoops(ctx context.Context) {
 // before health reports that this node has applied the view.
 func (n *Node) followViews(ctx context.Context) {
 	var forgot time.Time
-	for v := range n.store.Watch(ctx) {
+	views := n.store.Watch(ctx)
+	var v *state.View
+	for {
+		select {
+		case next, ok := <-views:
+			if !ok {
+				return
+			}
+			v = next
+		case <-n.rekeyed.views: // the same view means something else with other keys
+			v = n.store.View()
+		}
 		n.certs.Update(v) // before routes that need them
 		if err := n.proxy.Update(v); err != nil {
 			n.log.Error("a routing change could not be put in force; the last good one stays", "index", v.Index, "error", err)
@@ -90,6 +103,7 @@ func (n *Node) lead(ctx, term context.Context) {
 	work.Go(func() { n.revertUnconfirmed(term) })
 	work.Go(func() { n.shedLeadership(term) })
 	work.Go(func() { n.callbacks.Lead(term) })
+	work.Go(func() { n.resealAll(term) })
 	if err := n.health.Lead(term); err != nil && term.Err() == nil {
 		n.log.Error("verdicts are not being committed", "error", err)
 	}

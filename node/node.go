@@ -69,6 +69,7 @@ type Node struct {
 	reloads chan struct{}
 	token   atomic.Pointer[string] // of --api-token-file
 	certs   *tlsstore.Store
+	rekeyed rekeyed
 	apiTLS  *tls.Config // nil = the API speaks clear text
 
 	stopping atomic.Bool   // the process ends
@@ -108,7 +109,7 @@ func (s *stack) close() error {
 // New builds a node and opens its listeners. It reads the data dir, refusing one that is damaged or
 // belongs to somebody else, and starts nothing. On error everything is closed again.
 func New(cfg config.Config, opts Options) (_ *Node, err error) {
-	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, fatal: make(chan error, 1), reloads: make(chan struct{}, 1), leave: make(chan struct{}, 1)}
+	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, fatal: make(chan error, 1), reloads: make(chan struct{}, 1), leave: make(chan struct{}, 1), rekeyed: newRekeyed()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.cleanup.close())
@@ -156,9 +157,7 @@ func (n *Node) buildProxy() (err error) {
 		return err
 	}
 	pcfg.BodyTimeout, pcfg.BodyRate = n.cfg.Limits.Body, n.cfg.Limits.BodyRate
-	for _, k := range n.cluster.KeyRing() { // the one in use first
-		pcfg.Upstream.StickyKeys = append(pcfg.Upstream.StickyKeys, k.Sticky())
-	}
+	pcfg.Upstream.StickyKeys = n.stickySecrets()
 	if err := n.buildCertificates(); err != nil {
 		return err
 	}
@@ -210,7 +209,7 @@ func (n *Node) buildCluster() error {
 		NodeID: n.cfg.Name, DataDir: n.cfg.DataDir, Addr: n.cfg.ClusterAddr, Advertise: n.cfg.AdvertiseAddr,
 		Join: n.cfg.Join, BootstrapExpect: n.cfg.BootstrapExpect, NonVoter: n.cfg.NonVoter,
 		Keys: keys, Meta: n.meta(), FSM: n.fsm, InitCommand: initCommand, Logger: n.log, Timing: n.opts.Timing,
-		Reserve: n.cfg.DiskReserve, Essential: essential,
+		Reserve: n.cfg.DiskReserve, Essential: essential, Sealed: n.sealedWith,
 	})
 	if err != nil {
 		return err
@@ -257,13 +256,13 @@ func initCommand(clusterID string) []byte {
 // essential says of an encoded command that the nodes themselves need it, also while a disk is full.
 func essential(cmd []byte) bool {
 	t := state.TypeOf(cmd)
-	return t == state.TypeInit || t == state.TypeStates
+	return t == state.TypeInit || t == state.TypeStates || t == state.TypeReseal
 }
 
 func (n *Node) meta() gossip.Meta {
 	return gossip.Meta{
 		API: n.apiURL(), Proxy: n.proxyAddr(), Version: n.opts.Version,
-		Proto: [2]uint8{1, 1}, Voter: !n.cfg.NonVoter, Draining: n.draining(),
+		Proto: [2]uint8{1, protocol}, Voter: !n.cfg.NonVoter, Draining: n.draining(),
 	}
 }
 
@@ -348,7 +347,7 @@ func (n *Node) buildAPI() error {
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster, new(atomic.Bool)}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
 	cfg.Explain = apiExplain{n}
 	cfg.Loads, cfg.Callbacks = n.loads, apiCallbacks{n}
-	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n.cluster}
+	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n}
 	cfg.Access = n.access(cfg.Access)
 	cfg.Backups = n.backups
 	cfg.Nodes = apiNodes{n}

@@ -39,4 +39,6 @@ func (n *Node) ticketSecrets() [][]byte {
 	return keys
 }
 
-func (n *Node) followTicketKeys(ctx context.Context) { n.certs.FollowTicketKeys(ctx, n.ticketSecrets) }
+func (n *Node) followTicketKeys(ctx context.Context) {
+	n.certs.FollowTicketKeys(ctx, n.ticketSecrets, n.rekeyed.tickets)
+}

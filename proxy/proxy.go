@@ -105,6 +105,7 @@ type Proxy struct {
 	mu       sync.Mutex // guards the rest
 	compiler *route.Compiler
 	compiled uint64 // ConfigGen of the table
+	sticky   uint64 // the set's StickyGen that it was compiled with
 }
 
 // New makes a Proxy. It answers 503 until the first Update.
@@ -140,12 +141,17 @@ func (p *Proxy) Update(v *state.View) error {
 		return nil
 	}
 	p.set.Update(v)
-	if p.table.Load() == nil || v.ConfigGen != p.compiled {
+	if keys := p.set.StickyGen(); p.table.Load() == nil || v.ConfigGen != p.compiled || keys != p.sticky {
 		p.table.Store(p.compiler.Compile(v))
-		p.compiled = v.ConfigGen
+		p.compiled, p.sticky = v.ConfigGen, keys
 	}
 	return nil
 }
+
+// SetStickyKeys makes other keys those of sticky cookies, the one that makes new cookies first. They are in force for
+// new cookies at once, and for those that come in with the next Update: let the keys of before stay among them
+// until then.
+func (p *Proxy) SetStickyKeys(keys [][]byte) { p.set.SetStickyKeys(keys) }
 
 // Handle mounts a handler for all routes into pools of a kind, which is the pool's health check type; nil
 // takes it away. The handler gets the request untouched after it was matched, and its answer is counted.

@@ -27,7 +27,7 @@ var (
 const DefaultID = "default"
 
 // Purpose is what the private key of a certificate is sealed for.
-func Purpose(id string) string { return "certificate " + id + " private_key" }
+func Purpose(id string) string { return seal.CertificateKey(id) }
 
 // Config is what a Store is made of.
 type Config struct {

@@ -40,9 +40,9 @@ func (s *Store) SetTicketKeys(clusterKeys [][]byte, now time.Time) error {
 	return nil
 }
 
-// FollowTicketKeys sets the keys of session tickets now and every minute, until ctx ends. clusterKeys gives those of
-// the moment; none = a lab.
-func (s *Store) FollowTicketKeys(ctx context.Context, clusterKeys func() [][]byte) {
+// FollowTicketKeys sets the keys of session tickets now, every minute and when changed says that the cluster keys are
+// others, until ctx ends. clusterKeys gives those of the moment; none = a lab.
+func (s *Store) FollowTicketKeys(ctx context.Context, clusterKeys func() [][]byte, changed <-chan struct{}) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
@@ -51,6 +51,7 @@ func (s *Store) FollowTicketKeys(ctx context.Context, clusterKeys func() [][]byt
 		}
 		select {
 		case <-tick.C:
+		case <-changed:
 		case <-ctx.Done():
 			return
 		}

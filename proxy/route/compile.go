@@ -83,6 +83,7 @@ func (t *Table) addFrontends(v *state.View) []string {
 // compilePools returns the pools of a view, the old ones where nothing changed.
 func (c *Compiler) compilePools(v *state.View) map[string]*pool {
 	pools := make(map[string]*pool, v.Len(state.KindPool))
+	keys := c.set.StickyGen() // before any token is asked for
 	for p := range v.Pools() {
 		var members []tagged
 		limited := p.MaxConnections > 0
@@ -94,11 +95,11 @@ func (c *Compiler) compilePools(v *state.View) map[string]*pool {
 				limited = limited || b.MaxConnections > 0
 			}
 		}
-		if old := c.pools[p.ID]; old != nil && old.same(&p.PoolSpec, members) && old.sameProtection(&p.PoolSpec, limited) {
+		if old := c.pools[p.ID]; old != nil && old.same(&p.PoolSpec, members) && old.sameProtection(&p.PoolSpec, limited, keys) {
 			pools[p.ID] = old
 			continue
 		}
-		pools[p.ID] = &pool{spec: p.PoolSpec, members: members, protection: protect(&p.PoolSpec, members, limited)}
+		pools[p.ID] = &pool{spec: p.PoolSpec, members: members, protection: protect(&p.PoolSpec, members, limited, keys)}
 	}
 	return pools
 }

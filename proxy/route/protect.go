@@ -96,6 +96,7 @@ func (s *Sticky) Strip(dst []byte, from int, line string) []byte {
 type protection struct {
 	limited bool // a backend has a bound on its requests
 	tokens  map[string]token
+	keys    uint64                     // see upstream.Set.StickyGen
 	at      map[*upstream.Upstream]int // index in pool.members; nil = not needed
 }
 
@@ -105,8 +106,8 @@ type token struct {
 	current bool // said with the key that new cookies are made with
 }
 
-func protect(spec *state.PoolSpec, members []tagged, limited bool) protection {
-	p := protection{limited: limited}
+func protect(spec *state.PoolSpec, members []tagged, limited bool, keys uint64) protection {
+	p := protection{limited: limited, keys: keys}
 	if spec.Sticky.Cookie != "" {
 		p.tokens = make(map[string]token, len(members))
 		for _, m := range members {
@@ -125,8 +126,9 @@ func protect(spec *state.PoolSpec, members []tagged, limited bool) protection {
 }
 
 // sameProtection says that the pool finds what another configuration of it would.
-func (p *pool) sameProtection(spec *state.PoolSpec, limited bool) bool {
-	return p.limited == limited && (p.spec.Sticky.Cookie != "") == (spec.Sticky.Cookie != "")
+func (p *pool) sameProtection(spec *state.PoolSpec, limited bool, keys uint64) bool {
+	sticky := spec.Sticky.Cookie != ""
+	return p.limited == limited && (p.spec.Sticky.Cookie != "") == sticky && (!sticky || p.keys == keys)
 }
 
 // Has says whether a backend belongs to the group, usable or not. It is for groups that are sticky or have bounds

@@ -340,10 +340,7 @@ func TestTokens(t *testing.T) {
 	t.Parallel()
 	tokens := func(id string, keys ...string) []string {
 		s := newSet(t, nil)
-		s.cfg.StickyKeys = nil
-		for _, k := range keys {
-			s.cfg.StickyKeys = append(s.cfg.StickyKeys, []byte(k))
-		}
+		s.SetStickyKeys(keysOf(keys...))
 		s.Update(viewtest.New(t).Put(state.KindBackend, fmt.Sprintf(`{"id":%q,"address":"h:1"}`, id)).View())
 		return s.Get(id).Tokens()
 	}
@@ -356,6 +353,31 @@ func TestTokens(t *testing.T) {
 	}
 	if b := tokens("b", "k1"); b[0] == a[0] {
 		t.Error("two backends have one token")
+	}
+}
+
+func keysOf(texts ...string) (keys [][]byte) {
+	for _, k := range texts {
+		keys = append(keys, []byte(k))
+	}
+	return keys
+}
+
+// Other keys are in force at once, whether the tokens were asked for before or not.
+func TestTokens_followTheKeys(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, nil)
+	s.SetStickyKeys(keysOf("k1"))
+	s.Update(viewtest.New(t).Put(state.KindBackend, `{"id":"a","address":"h:1"}`).View())
+	u, gen := s.Get("a"), s.StickyGen()
+	first := u.Tokens()
+	s.SetStickyKeys(keysOf("k2", "k1"))
+	if both := u.Tokens(); len(both) != 2 || both[1] != first[0] || both[0] == first[0] || s.StickyGen() == gen {
+		t.Errorf("Tokens() went from %q to %q", first, both)
+	}
+	s.SetStickyKeys(nil)
+	if none := u.Tokens(); len(none) != 1 || none[0] == first[0] {
+		t.Errorf("without a key Tokens() = %q", none)
 	}
 }
 

@@ -35,7 +35,8 @@ type Config struct {
 	ClientCertificate func(id string) (*tls.Certificate, error)
 	// MaxHeaderBytes bounds a response head.
 	MaxHeaderBytes int64
-	// StickyKeys make the tokens of sticky cookies, see Upstream.Tokens; none = they are made without a secret.
+	// StickyKeys make the tokens of sticky cookies, see Upstream.Tokens; none = they are made without a secret. They
+	// are those of the start, see Set.SetStickyKeys.
 	StickyKeys [][]byte
 }
 
@@ -69,6 +70,9 @@ type Set struct {
 	applied atomic.Uint64
 	lease   atomic.Int64 // by clock; see SetLease
 
+	sticky    atomic.Pointer[stickyKeys]
+	stickyGen atomic.Uint64
+
 	mu         sync.RWMutex // guards the rest and what Upstream says it guards
 	byID       map[string]*Upstream
 	transports map[transportKey]*http.Transport
@@ -87,13 +91,11 @@ func NewSet(cfg Config) (*Set, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if len(cfg.StickyKeys) == 0 {
-		cfg.StickyKeys = [][]byte{nil}
-	}
 	s := &Set{
 		cfg: cfg, start: time.Now(), pools: map[string]*Pool{},
 		byID: map[string]*Upstream{}, transports: map[transportKey]*http.Transport{}, early: map[string]veto{},
 	}
+	s.SetStickyKeys(cfg.StickyKeys)
 	s.SetLease(time.Time{})
 	return s, nil
 }

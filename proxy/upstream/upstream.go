@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,8 +48,7 @@ type Upstream struct {
 	picks    atomic.Uint64 // see LoadNow
 	errors   atomic.Int32  // failures in a row, if the pool ejects outliers
 
-	tokenOnce sync.Once
-	tokens    []string
+	tokens atomic.Pointer[tokens] // nil = nobody has asked
 
 	// Guarded by Set.ejectMu.
 	ejections    ejections
