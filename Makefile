@@ -19,6 +19,10 @@ test: build ## all tests: units and in-process clusters with the race detector, 
 	$(GO) vet ./...
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
 	$(GO) test -timeout 20m -count=1 ./e2e/...
+	$(GO) test -timeout 10m -count=1 ./e2e/ -run '$(PORTABLE)' -e2e.engine portable
+
+# What is run with net/http's engine too, which is not the default on Linux. Its behaviour in detail is in proxy/enginetest.
+PORTABLE := ^Test(BadInput|Balance_|Drain_lifecycle|Health_backendKilled|Restart_sigterm|Restart_drainTimeout|Fence_)
 
 SOAK_SECONDS ?= 600
 SOAK_SEED ?= $(shell date +%s)

@@ -148,7 +148,7 @@ func FuzzSplit(f *testing.F) {
 	f.Add(uint16(10), uint16(60), uint16(3), "hello")
 	f.Add(uint16(0), uint16(1), uint16(2), "")
 	f.Add(uint16(70), uint16(71), uint16(90), strings.Repeat("x", 300))
-	client, _ := fuzzBed(f)
+	client, _ := fuzzBed(f, testCertificate(f))
 	f.Fuzz(func(t *testing.T, a, b, d uint16, body string) {
 		c, err := net.Dial("tcp", client)
 		if err != nil {
@@ -188,7 +188,8 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
-func fuzzBed(f *testing.F) (string, *Engine) {
+// fuzzBed starts an engine with one loop before an echo, and gives its plain and its TLS address.
+func fuzzBed(f *testing.F, cert *tls.Certificate) (plain, secure string) {
 	f.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
@@ -211,7 +212,10 @@ func fuzzBed(f *testing.F) (string, *Engine) {
 	if err := p.Update(v.View()); err != nil {
 		f.Fatal(err)
 	}
-	e, err := New(Config{Proxy: p, Addrs: []string{"127.0.0.1:0"}, Limits: DefaultLimits(), Loops: 1, Logger: cfg.Logger})
+	e, err := New(Config{
+		Proxy: p, Addrs: []string{"127.0.0.1:0"}, TLSAddrs: []string{"127.0.0.1:0"}, Limits: DefaultLimits(), Loops: 1, Logger: cfg.Logger,
+		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
+	})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -219,7 +223,7 @@ func fuzzBed(f *testing.F) (string, *Engine) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = e.Shutdown(f.Context()) })
-	return e.Addrs()[0].String(), e
+	return e.Addrs()[0].String(), e.TLSAddrs()[0].String()
 }
 
 // TestShutdown_leavesNoDescriptor is not parallel: it counts the descriptors of the whole process.
