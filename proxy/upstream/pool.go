@@ -113,6 +113,38 @@ func (p *Pool) hand(u *Upstream) {
 	}
 }
 
+// pass gives the place of a request that has ended to the one that has waited longest for it; false: nobody does. The
+// place is never free in between, or a request that comes at that instant would overtake those that wait.
+func (p *Pool) pass(u *Upstream) bool {
+	if p.waiting.Load() == 0 {
+		return false
+	}
+	t, a := p.successor(u)
+	if t == nil {
+		return false
+	}
+	t.Ready(t, a)
+	return true
+}
+
+func (p *Pool) successor(u *Upstream) (*Ticket, Attempt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if u.inflight.Load() > int64(u.flags.Load()>>limitShift) {
+		return nil, Attempt{} // the bound was lowered meanwhile
+	}
+	for t := p.first; t != nil; t = t.next {
+		if !t.wants(u) {
+			continue
+		}
+		if a, ok := u.start(t.Mode); ok {
+			p.remove(t)
+			return t, a
+		}
+	}
+	return nil, Attempt{}
+}
+
 func (p *Pool) next(u *Upstream) (*Ticket, Attempt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -318,6 +320,52 @@ func TestLimit_queue(t *testing.T) {
 	}
 	if a.InFlight() != 0 || u.InFlight() != 0 || s.Pools()[0].Waiting != 0 {
 		t.Errorf("in the end %d and %d are in flight, %+v", a.InFlight(), u.InFlight(), s.Pools())
+	}
+}
+
+// A request that comes at the instant in which another one ends does not overtake one that waits.
+func TestLimit_queueIsFair(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, nil)
+	s.Update(viewtest.New(t).Put(state.KindPool, `{"id":"p","health":{"type":"none"},"max_connections":1,"queue":{"size":3}}`).
+		Put(state.KindBackend, `{"id":"a","address":"h:1","pool":"p"}`).View())
+	u, p := s.Get("a"), s.Pool("p")
+	overtaken := 0
+	for range 5000 {
+		running, ok := u.Begin(New)
+		if !ok {
+			t.Fatal("no room in the beginning")
+		}
+		var served atomic.Bool
+		var next Attempt
+		if !p.Wait(&Ticket{In: everywhere{}, Ready: func(_ *Ticket, a Attempt) { next = a; served.Store(true) }}) {
+			t.Fatal("Wait = false")
+		}
+		var wg sync.WaitGroup
+		spinning := make(chan struct{})
+		wg.Go(func() { // comes again and again
+			close(spinning)
+			for !served.Load() {
+				if a, ok := u.Begin(New); ok {
+					overtaken++
+					a.End(Outcome{Status: 200})
+					return
+				}
+			}
+		})
+		<-spinning
+		running.End(Outcome{Status: 200})
+		wg.Wait()
+		if !served.Load() {
+			t.Fatal("the one that waits was not served")
+		}
+		next.End(Outcome{Status: 200})
+	}
+	if overtaken > 0 {
+		t.Errorf("%d of 5000 that waited were overtaken", overtaken)
+	}
+	if n := u.InFlight(); n != 0 {
+		t.Errorf("%d are in flight in the end", n)
 	}
 }
 

@@ -128,12 +128,18 @@ func (u *Upstream) begin(m Mode) (a Attempt, ok, counted bool) {
 	} else if !u.take(int64(limit)) {
 		return Attempt{}, false, false
 	}
+	a, ok = u.start(m)
+	return a, ok, true
+}
+
+// start starts an attempt that is counted as in flight already; false: the backend does not take it.
+func (u *Upstream) start(m Mode) (Attempt, bool) {
 	now := u.set.clock()
 	if !allowed(u.flags.Load(), m) || u.set.lapsed(now) {
-		return Attempt{}, false, true
+		return Attempt{}, false
 	}
 	u.stats.Begin()
-	return Attempt{Upstream: u, Endpoint: u.endpoint.Load(), start: now}, true, true
+	return Attempt{Upstream: u, Endpoint: u.endpoint.Load(), start: now}, true
 }
 
 // Attempt is one request on one backend. It is a value; its owner calls End once.

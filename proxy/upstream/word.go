@@ -74,10 +74,13 @@ func (u *Upstream) take(limit int64) bool {
 
 // release counts a request out, and lets one in that waits.
 func (u *Upstream) release() {
+	limited := u.flags.Load()>>limitShift != 0
+	p := u.home.Load()
+	if limited && p != nil && p.pass(u) {
+		return
+	}
 	u.inflight.Add(-1)
-	if u.flags.Load()>>limitShift != 0 {
-		if p := u.home.Load(); p != nil {
-			p.hand(u)
-		}
+	if limited && p != nil {
+		p.hand(u) // somebody may have come in between
 	}
 }
