@@ -47,6 +47,7 @@ var rules = map[string]rule{
 	"client":                  {ours: []string{"api"}},
 	"node":                    {ours: []string{anyOurs}, others: []string{"github.com/prometheus/client_golang"}},
 	"bbb/callback":            {ours: []string{"state", "bbb/ids", "bbb/sign"}},
+	"bbb/recording":           {ours: []string{"state", "bbb/ids", "bbb/sign", "bbb/xml"}, others: []string{"github.com/minio/minio-go/v7"}},
 	"internal/agent":          {ours: []string{"api", "client"}, others: []string{"github.com/redis/go-redis/v9"}},
 	"internal/archtest":       {},
 	"internal/auth":           {},
@@ -78,7 +79,7 @@ var rules = map[string]rule{
 }
 
 // noConsensus lists what must never reach Raft or gossip, not even through another package.
-var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/accesslog", "proxy/engine", "httpapi", "api", "client", "bbb/callback"}
+var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/accesslog", "proxy/engine", "httpapi", "api", "client", "bbb/callback", "bbb/recording"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string
