@@ -70,6 +70,11 @@ func (a *app) applyFile(cmd *cobra.Command, file string, q url.Values) error {
 	if err != nil {
 		return err
 	}
+	return a.saidApply(resp)
+}
+
+// saidApply prints the answer of /apply.
+func (a *app) saidApply(resp *client.Response) error {
 	out, err := client.Decode[api.ApplyResult](resp)
 	if err != nil {
 		return err
