@@ -36,6 +36,7 @@ var rules = map[string]rule{
 	"proxy/accesslog":         {ours: []string{"proxy"}},
 	"proxy/door":              {},
 	"proxy/http1":             {},
+	"proxy/http2":             {ours: []string{"proxy/http1"}},
 	"proxy/proxyproto":        {},
 	"proxy/shape":             {ours: []string{"state", "proxy/http1"}, others: []string{"github.com/cespare/xxhash/v2"}},
 	"proxy/upstream":          {ours: []string{"state", "stats", "proxy/http1"}},
@@ -67,8 +68,8 @@ var rules = map[string]rule{
 	"cmd/lbctl":               {ours: []string{"api", "client", "state", "cluster/transport", "internal/auth", "internal/backup", "internal/buildinfo", "internal/seal"}, others: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "golang.org/x/term"}},
 	"e2e":                     {},
 	"proxy/internal/viewtest": {ours: []string{"state"}},
-	"proxy/engine":            {ours: []string{"state", "stats", "proxy", "proxy/door", "proxy/http1", "proxy/portable", "proxy/proxyproto", "proxy/route", "proxy/upstream"}, others: []string{"golang.org/x/sys"}},
-	"proxy/enginetest":        {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/proxyproto", "proxy/internal/viewtest", "internal/certtest"}, others: []string{"github.com/google/go-cmp", "google.golang.org/grpc", "google.golang.org/protobuf"}},
+	"proxy/engine":            {ours: []string{"state", "stats", "proxy", "proxy/door", "proxy/http1", "proxy/http2", "proxy/portable", "proxy/proxyproto", "proxy/route", "proxy/upstream"}, others: []string{"golang.org/x/sys"}},
+	"proxy/enginetest":        {ours: []string{"state", "stats", "proxy", "proxy/http1", "proxy/proxyproto", "proxy/internal/viewtest", "internal/certtest"}, others: []string{"github.com/google/go-cmp", "golang.org/x/net", "google.golang.org/grpc", "google.golang.org/protobuf"}},
 	"bbb/ids":                 {},
 	"bbb/place":               {ours: []string{"state"}},
 	"bbb/load":                {ours: []string{"state", "bbb/place", "bbb/sign", "bbb/xml"}},
@@ -79,7 +80,7 @@ var rules = map[string]rule{
 }
 
 // noConsensus lists what must never reach Raft or gossip, not even through another package.
-var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/accesslog", "proxy/engine", "httpapi", "api", "client", "bbb/callback", "bbb/recording"}
+var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/http2", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/accesslog", "proxy/engine", "httpapi", "api", "client", "bbb/callback", "bbb/recording"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string
