@@ -13,7 +13,7 @@ type Decoder struct {
 type Scratch struct{ name, value []byte }
 
 // NewDecoder makes a decoder with a table of 4 KiB.
-func NewDecoder(s *Scratch) Decoder { return Decoder{table: table{limit: tableSize}, scratch: s} }
+func NewDecoder(s *Scratch) Decoder { return Decoder{table: newTable(tableSize), scratch: s} }
 
 // Decode decodes a whole header block into h. false: the block is broken, and with it the connection
 // (RFC 7541 §5, COMPRESSION_ERROR). A block must be decoded even if nobody wants its fields, as the next ones
@@ -100,9 +100,9 @@ func (d *Decoder) lookup(i uint64) (entry, bool) {
 	if i -= uint64(firstDynamic); i >= uint64(d.n) {
 		return entry{}, false
 	}
-	e := &d.ring.ents[(d.added-uint32(i))%maxEnts]
+	e := &d.ents[(d.added-uint32(i))%uint32(len(d.ents))]
 	end := int(e.at) + int(e.name) + int(e.value) + lineExtra
-	return entry{line: d.ring.arena[e.at:end:end], name: int(e.name), kind: e.kind}, true
+	return entry{line: d.arena[e.at:end:end], name: int(e.name), kind: e.kind}, true
 }
 
 // readInt reads an integer of RFC 7541 §5.1 whose first byte is under mask. It must fit into 32 bits or so: no

@@ -31,7 +31,7 @@ type encoderSlot struct {
 
 // NewEncoder makes an encoder. The seed keeps clients from choosing lines that share a slot.
 func NewEncoder(seed maphash.Seed) Encoder {
-	return Encoder{table: table{limit: encoderSize}, seed: seed, low: -1}
+	return Encoder{table: newTable(encoderSize), seed: seed, low: -1}
 }
 
 // SetLimit takes the peer's SETTINGS_HEADER_TABLE_SIZE.
@@ -114,9 +114,9 @@ func (e *Encoder) Field(dst, name, value []byte) []byte {
 
 // is tells whether an entry that is in the table is this line.
 func (e *Encoder) is(id uint32, name, value []byte) bool {
-	x := &e.ring.ents[id%maxEnts]
+	x := &e.ents[id%uint32(len(e.ents))]
 	at, mid := int(x.at), int(x.at)+int(x.name)
-	return string(e.ring.arena[at:mid]) == string(name) && string(e.ring.arena[mid:mid+int(x.value)]) == string(value)
+	return string(e.arena[at:mid]) == string(name) && string(e.arena[mid:mid+int(x.value)]) == string(value)
 }
 
 // appendName appends a name in lower case: as a static index, or literally.

@@ -5,10 +5,6 @@ package http2
 const (
 	tableSize = 4 << 10
 	overhead  = 32 // added to the length of name and value
-	maxEnts   = tableSize / overhead
-	// arenaSize: entries stand in the arena in one piece, and are never longer than they count. So twice the
-	// table always has room for the next one, whatever is lost at the end of the arena.
-	arenaSize = 2 * tableSize
 )
 
 // firstDynamic is the index of the newest entry of a dynamic table.
@@ -116,12 +112,6 @@ func appendLine(dst, name, value []byte) []byte {
 	return append(append(dst, value...), "\r\n"...)
 }
 
-// ring says where the entries of a dynamic table stand. The newest has the number added, the oldest is n-1 before it.
-type ring struct {
-	ents  [maxEnts]ringEntry
-	arena [arenaSize]byte
-}
-
 type ringEntry struct {
 	at    uint16 // in the arena
 	name  uint16 // length of the name
@@ -131,20 +121,25 @@ type ringEntry struct {
 
 func (e *ringEntry) cost() int { return int(e.name) + int(e.value) + overhead }
 
-// table is a dynamic table (RFC 7541 §2.3.2). Its memory comes with its first entry.
+// table is a dynamic table (RFC 7541 §2.3.2). Its memory grows with what it holds, up to its bounds. The newest
+// entry has the number added, the oldest is n-1 before it.
 type table struct {
-	ring  *ring
-	added uint32 // entries ever
-	n     uint32 // entries there are
-	size  int    // what they count
-	limit int    // what they may count
-	at    int    // in the arena, where the next one goes
+	ents  []ringEntry // a ring
+	arena []byte      // a ring as well, of entries in one piece
+	most  int         // the largest limit there can be
+	added uint32      // entries ever
+	n     uint32      // entries there are
+	size  int         // what they count
+	limit int         // what they may count
+	at    int         // in the arena, where the next one goes
 }
+
+func newTable(most int) table { return table{most: most, limit: most} }
 
 // evict drops the oldest entries until the others count no more than size.
 func (t *table) evict(size int) {
 	for t.size > size {
-		t.size -= t.ring.ents[(t.added-t.n+1)%maxEnts].cost()
+		t.size -= t.ents[(t.added-t.n+1)%uint32(len(t.ents))].cost()
 		t.n--
 	}
 }
@@ -164,19 +159,26 @@ func (t *table) add(name, value int, k kind, extra int) []byte {
 		t.evict(0)
 		return nil
 	}
-	if t.ring == nil {
-		t.ring = &ring{}
+	if t.ents == nil {
+		t.ents = make([]ringEntry, t.most/overhead)
 	}
 	t.evict(t.limit - cost)
 	size := name + value + extra
-	if t.at+size > arenaSize {
+	// Entries are never longer than they count. So twice the table always has room for the next one, whatever is
+	// lost at the end.
+	if t.at+size > 2*t.most {
 		t.at = 0
+	}
+	if need := t.at + size; need > len(t.arena) {
+		grown := make([]byte, min(max(2*len(t.arena), need, 1<<10), 2*t.most))
+		copy(grown, t.arena)
+		t.arena = grown
 	}
 	t.added++
 	t.n++
 	t.size += cost
-	t.ring.ents[t.added%maxEnts] = ringEntry{at: uint16(t.at), name: uint16(name), value: uint16(value), kind: k}
-	place := t.ring.arena[t.at : t.at+size : t.at+size]
+	t.ents[t.added%uint32(len(t.ents))] = ringEntry{at: uint16(t.at), name: uint16(name), value: uint16(value), kind: k}
+	place := t.arena[t.at : t.at+size : t.at+size]
 	t.at += size
 	return place
 }
