@@ -30,6 +30,7 @@ const (
 	BadProxyHeader             // an event: a trusted peer sent no PROXY header, or a broken one
 	ConnRefused                // an event: a connection was closed at once, as there were too many
 	ClientConns                // an event: a connection was closed at once, as its client had too many
+	HTTP2Flood                 // an event: an HTTP/2 connection was closed, as its client made work without use
 	kindCount
 )
 
@@ -41,7 +42,7 @@ var kindNames = [kindCount]string{
 	Retry: "retry", RetryRefused: "retry_refused", Ejected: "ejected",
 	DrainClosed: "drain_closed",
 	Mirrored:    "mirrored", MirrorSkipped: "mirror_skipped", BadProxyHeader: "bad_proxy_header", ConnRefused: "connection_refused",
-	ClientConns: "client_connections",
+	ClientConns: "client_connections", HTTP2Flood: "http2_flood",
 }
 
 // String gives the stable name, "unknown" for a value that is none of the kinds.

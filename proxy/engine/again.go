@@ -70,7 +70,7 @@ func (e *exchange) replayable() bool { return !e.taken || e.keeps }
 // resume begins the next attempt of an exchange, outside of the reading of its request.
 func (l *loop) resume(e *exchange) {
 	c := e.c
-	rest := l.input(&c.sock, 0)
+	rest := l.input(&c.sock)
 	if e.taken {
 		if rest = l.unread(e, rest); rest == nil {
 			l.refuse(e, proxy.RefusalOf(upstream.Reset))
@@ -162,7 +162,7 @@ func (l *loop) announce(e *exchange) bool {
 	if v == "" {
 		return true
 	}
-	src, dst := endsOf(e.c.fd)
+	src, dst := endsOf(e.c.link().fd)
 	if src.Addr() != e.c.peer {
 		src = netip.AddrPortFrom(e.c.peer, 0) // a proxy before us has said who the client is
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/lbnode/lbnode/proxy/http1"
+	"github.com/lbnode/lbnode/proxy/http2"
 	"github.com/lbnode/lbnode/proxy/upstream"
 )
 
@@ -53,6 +54,13 @@ func (l *loop) answerHead(e *exchange, b []byte) (int, bool) {
 	if e.rbody == http1.ByChunks {
 		e.rchunk.Reset(&l.lim.Head)
 	}
+	if e.c.st != nil {
+		r.Body = e.rbody
+		e.x.Answer(r, e.at.Upstream.ID())
+		l.tie(e, r)
+		l.answerStream(e, r)
+		return -n, true
+	}
 	opts := http1.Conn(0)
 	switch {
 	case e.close:
@@ -89,6 +97,10 @@ func (l *loop) interim(e *exchange) bool {
 	if e.minor == 0 {
 		return true
 	}
+	if e.c.st != nil {
+		l.headers(e.c.st, r.Status, r.Fields(), -1, http2.Open)
+		return true
+	}
 	var why http1.Reason
 	if l.out, why = r.Append(l.out[:0], 0); why != http1.OK {
 		return true // nothing that the client needs
@@ -113,6 +125,11 @@ func (l *loop) finish(e *exchange) {
 	}
 	last, own := e.close || !e.done, !e.keep
 	l.account(e)
+	if st := c.st; st != nil {
+		st.deaf = true
+		l.endStream(st)
+		return
+	}
 	if last {
 		if own && len(c.pend) == 0 && !c.readable && c.tls == nil {
 			l.closeClient(c) // it asked for this and has nothing more to say

@@ -27,6 +27,9 @@ func (l *loop) requestBody(e *exchange, b []byte) (out []byte, n int, why http1.
 		}
 		return b[:n], n, http1.OK
 	}
+	if e.c.st != nil {
+		return l.streamBody(e, b)
+	}
 	before := 0
 	if e.keeps {
 		before = l.keepBody(e, b)
@@ -55,17 +58,22 @@ func (l *loop) framed(ch *http1.Chunked, b []byte) (out []byte, n int, why http1
 	if why != http1.OK {
 		return b[:w], n, why
 	}
+	l.passTrailers(ch)
+	if len(l.fields) == 0 && w+2 <= n {
+		return append(b[:w:n], "\r\n"...), n, why
+	}
+	l.spill = http1.AppendTrailers(append(l.spill[:0], b[:w]...), l.fields)
+	return l.spill, n, why
+}
+
+// passTrailers gathers the trailer fields that go on in l.fields.
+func (l *loop) passTrailers(ch *http1.Chunked) {
 	l.fields = l.fields[:0]
 	for _, f := range ch.Trailers() {
 		if !f.Hop() && proxy.TrailerAllowed(&f) {
 			l.fields = append(l.fields, f)
 		}
 	}
-	if len(l.fields) == 0 && w+2 <= n {
-		return append(b[:w:n], "\r\n"...), n, why
-	}
-	l.spill = http1.AppendTrailers(append(l.spill[:0], b[:w]...), l.fields)
-	return l.spill, n, why
 }
 
 // unframed decodes a piece of a chunked body in place.
@@ -127,6 +135,10 @@ func (e *exchange) clientAhead(l *loop) bool {
 	if !e.sent || e.u == nil || e.u.connecting {
 		return false
 	}
+	if st := e.c.st; st != nil {
+		e.expect = len(st.c.in) == 0 && !st.end
+		return !e.expect
+	}
 	var b [1]byte
 	if n, _ := recv(e.c.fd, b[:], msgPeek); n <= 0 || e.c.tls != nil {
 		return false
@@ -185,7 +197,14 @@ func (l *loop) readServer(u *server) {
 			}
 			continue
 		}
-		b, r := l.fill(&u.sock)
+		limit := readSize
+		if st := e.c.st; st != nil {
+			if limit = l.room(st, e.begun); limit == 0 {
+				return
+			}
+			limit += len(u.in)
+		}
+		b, r := l.fillInto(&u.sock, l.buf[headroom:headroom+min(limit, readSize)])
 		switch r {
 		case readAgain:
 			return
@@ -209,7 +228,10 @@ func (l *loop) serverEnd(u *server) {
 		l.serverGone(u, errClosed)
 		return
 	}
-	if e.coding == codingWrap {
+	if e.c.st != nil {
+		l.fields = l.fields[:0]
+		l.lastPiece(e, nil)
+	} else if e.coding == codingWrap {
 		l.endAttempt(e, upstream.OK, nil)
 		if !l.write(&e.c.sock, lastChunk) {
 			l.fail(e, upstream.ClientGone, nil)
@@ -263,6 +285,13 @@ func (l *loop) answerBody(e *exchange, b []byte, headLen int) {
 		out, n = b, len(b)
 	}
 	e.out += uint64(len(out))
+	if n < len(b) && !why.Refused() {
+		e.reusable = false // bytes after the answer are nobody's
+	}
+	if e.c.st != nil {
+		l.answerPiece(e, out, why)
+		return
+	}
 	if e.coding == codingWrap && len(out) > 0 {
 		l.spill = http1.AppendChunkHead(l.spill[:0], len(out))
 		l.spill = append(append(l.spill, out...), "\r\n"...)
@@ -274,9 +303,6 @@ func (l *loop) answerBody(e *exchange, b []byte, headLen int) {
 			l.fail(e, upstream.BadResponse, why.Err())
 		}
 		return
-	}
-	if n < len(b) {
-		e.reusable = false // bytes after the answer are nobody's
 	}
 	if why == http1.OK {
 		// Before the client has the end: its next request, perhaps on another loop, must find the backend idle.

@@ -11,15 +11,13 @@ import (
 
 	"github.com/lbnode/lbnode/proxy"
 	"github.com/lbnode/lbnode/proxy/http1"
+	"github.com/lbnode/lbnode/proxy/http2"
 	"github.com/lbnode/lbnode/proxy/route"
 	"github.com/lbnode/lbnode/proxy/upstream"
 	"github.com/lbnode/lbnode/stats"
 )
 
-const (
-	preface  = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-	maxDrain = 256 << 10 // thrown away after the last answer
-)
+const maxDrain = 256 << 10 // thrown away after the last answer
 
 func (l *loop) newClient(fd int32) *client {
 	var c *client
@@ -45,10 +43,17 @@ func (l *loop) newClient(fd int32) *client {
 
 func (l *loop) arm(t *timer, d time.Duration) { l.wheel.set(t, l.now+int64(d)) }
 
-// closeClient closes a connection on which no exchange runs.
+// closeClient closes a connection on which no exchange runs, unless it is one of HTTP/2, whose streams end too.
 func (l *loop) closeClient(c *client) {
-	if c.fd < 0 {
+	switch {
+	case c.fd < 0:
 		return
+	case c.st != nil:
+		l.resetStream(c.st, http2.Cancel, endedByUs)
+		return
+	case c.h2 != nil:
+		l.endStreams(c, upstream.ClientGone)
+		l.dropH2(c)
 	}
 	l.closeSock(&c.sock)
 	l.e.leave(l.e.clientOf(c))
@@ -103,6 +108,10 @@ func (l *loop) clientWritable(c *client) bool {
 	case stClosing:
 		l.closeGently(c)
 		return false
+	case stH2:
+		l.soil(c)
+		l.clockH2(c)
+		return true
 	case stBusy:
 		e := c.e
 		l.clientWait(e)
@@ -127,7 +136,7 @@ func (l *loop) nextRequest(c *client) {
 	c.state = stIdle
 	l.arm(&c.timer, l.lim.IdleTimeout)
 	if len(c.in) > 0 {
-		l.feed(c, l.input(&c.sock, 0))
+		l.feed(c, l.input(&c.sock))
 	}
 	if c.fd >= 0 && c.readable { // also in a body: what came meanwhile makes no event any more
 		l.later(c.idx, &c.queued)
@@ -160,6 +169,10 @@ func (l *loop) readClient(c *client) {
 			if !l.readBusy(c) {
 				return
 			}
+		case stH2:
+			if !l.readH2(c) {
+				return
+			}
 		case stClosing:
 			return
 		case stLinger:
@@ -185,10 +198,11 @@ func (l *loop) feed(c *client, b []byte) {
 	}
 	for len(b) > 0 && (c.state == stIdle || c.state == stHead) && len(c.pend) == 0 {
 		if !c.used && c.tls == nil && b[0] == 'P' {
-			k := min(len(b), len(preface))
-			if string(b[:k]) == preface[:k] {
-				if k == len(preface) {
-					l.handOver(c, b)
+			k := min(len(b), len(http2.Preface))
+			if string(b[:k]) == http2.Preface[:k] {
+				if k == len(http2.Preface) {
+					l.openH2(c)
+					l.takeFrames(c, l.ownFrames(b))
 					return
 				}
 				if k > len("PRI ") {
@@ -260,7 +274,7 @@ func (l *loop) begin(c *client, head, rest []byte) []byte {
 	if f := proxy.RefuseVerb(r.Verb); f != nil {
 		return l.refuseAtOnce(e, f, rest)
 	}
-	e.who = l.p.ClientOf(c.peer, c.tls != nil, r)
+	e.who = l.p.ClientOf(c.peer, c.secure(), r)
 	l.values.req = r
 	l.match = route.Request{
 		Method: text(r.Method), Host: text(r.Host), Path: text(r.Path), Query: text(r.Query), Header: &l.values, Client: e.who.Addr,
@@ -275,6 +289,10 @@ func (l *loop) begin(c *client, head, rest []byte) []byte {
 		whole := head[: len(head)+len(rest) : len(head)+len(rest)] // rest follows head
 		l.freeExchange(e)
 		c.e = nil
+		if c.st != nil {
+			l.invite(c.st, whole[:len(head)], whole[len(head):])
+			return nil
+		}
 		l.handOver(c, whole)
 		return nil
 	}
@@ -359,6 +377,8 @@ func (l *loop) abort(c *client, k upstream.Kind) {
 func (l *loop) clientTimeout(c *client) {
 	switch {
 	case c.fd < 0:
+	case c.state == stH2:
+		l.h2Timeout(c)
 	case c.state != stBusy:
 		switch {
 		case c.awaits:
@@ -367,9 +387,11 @@ func (l *loop) clientTimeout(c *client) {
 			l.total.Count(stats.ClientTimeout)
 		}
 		l.closeClient(c)
-	case len(c.pend) > 0:
+	case c.stalled():
 		c.e.kind = stats.ClientTimeout
-		resetOnClose(c.fd) // or the kernel would go on trying to deliver what it holds
+		if c.st == nil {
+			resetOnClose(c.fd) // or the kernel would go on trying to deliver what it holds
+		}
 		l.fail(c.e, upstream.ClientGone, nil)
 	case c.e.parked:
 		l.queueTimeout(c.e)

@@ -19,6 +19,7 @@ type sock struct {
 	pend     []byte // unsent part of pbuf
 	pbuf     []byte
 	tls      *tlsConn
+	st       *stream // it is no connection but a stream of one
 	timer    timer
 }
 
@@ -30,6 +31,7 @@ const (
 	stBusy                       // an exchange runs
 	stClosing                    // the last answer is being flushed
 	stLinger                     // the last answer is out: what still comes in is thrown away
+	stH2                         // its streams have states of their own
 )
 
 // client is a connection that we accepted.
@@ -43,8 +45,23 @@ type client struct {
 	named  bool // peer is what a PROXY header says
 	peer   netip.Addr
 	e      *exchange
-	drain  int // bytes thrown away
+	drain  int     // bytes thrown away
+	h2     *h2conn // nil = it does not speak HTTP/2
 }
+
+// link is the connection itself, for a stream the one that it is part of.
+func (c *client) link() *client {
+	if c.st != nil {
+		return c.st.conn
+	}
+	return c
+}
+
+// secure says that the client came by TLS.
+func (c *client) secure() bool { return c.link().tls != nil }
+
+// stalled says that the client does not take what it asked for.
+func (c *client) stalled() bool { return len(c.pend) > 0 || c.st != nil && c.st.waits }
 
 // server is a connection to a backend.
 type server struct {
@@ -68,7 +85,8 @@ type slot struct {
 	ln  *listener
 }
 
-func (l *loop) addSlot(fd int32, s slot, events uint32) (int32, bool) {
+// takeSlot finds a place for what has no descriptor.
+func (l *loop) takeSlot(s slot) int32 {
 	var idx int32
 	if n := len(l.freeSlots); n > 0 {
 		idx = l.freeSlots[n-1]
@@ -79,7 +97,12 @@ func (l *loop) addSlot(fd int32, s slot, events uint32) (int32, bool) {
 	}
 	s.gen = l.slots[idx].gen
 	l.slots[idx] = s
-	if e := epollAdd(l.ep, fd, idx, s.gen, events); e != 0 {
+	return idx
+}
+
+func (l *loop) addSlot(fd int32, s slot, events uint32) (int32, bool) {
+	idx := l.takeSlot(s)
+	if e := epollAdd(l.ep, fd, idx, l.slots[idx].gen, events); e != 0 {
 		l.freeSlot(idx)
 		return 0, false
 	}
@@ -142,6 +165,14 @@ const (
 
 // fill reads once and gives all unconsumed input, in the loop's read buffer.
 func (l *loop) fill(s *sock) ([]byte, readResult) {
+	if s.st != nil {
+		return l.fillStream(s.st)
+	}
+	return l.fillInto(s, l.buf[headroom:headroom+readSize])
+}
+
+// fillInto is fill for another buffer: of readSize, or less for a connection without TLS.
+func (l *loop) fillInto(s *sock, buf []byte) ([]byte, readResult) {
 	k := len(s.in)
 	if k > readSize/2 { // more than any head: the caller should not have asked
 		return nil, readError
@@ -149,11 +180,11 @@ func (l *loop) fill(s *sock) ([]byte, readResult) {
 	var n int
 	if s.tls != nil {
 		var r readResult
-		if n, r = s.tls.open(l, s, l.buf[headroom+k:headroom+readSize]); r != readSome {
+		if n, r = s.tls.open(l, s, buf[k:]); r != readSome {
 			return nil, r
 		}
 	} else {
-		b := l.buf[headroom+k : headroom+readSize]
+		b := buf[k:]
 		var e syscall.Errno
 		n, e = recv(s.fd, b, 0)
 		switch {
@@ -168,17 +199,21 @@ func (l *loop) fill(s *sock) ([]byte, readResult) {
 		// A short read has emptied the socket, unless the end stands behind it.
 		s.readable = n == len(b) || s.hup
 	}
-	return l.input(s, n), readSome
+	return l.before(s, buf[:k+n]), readSome
 }
 
-// input puts kept input before n bytes that stand in the read buffer behind its place.
-func (l *loop) input(s *sock, n int) []byte {
-	k := len(s.in)
-	if k > 0 {
-		copy(l.buf[headroom:], s.in)
+// input gives kept input, in the read buffer.
+func (l *loop) input(s *sock) []byte {
+	return l.before(s, l.buf[headroom:headroom+len(s.in)])
+}
+
+// before puts kept input at the beginning of buf, where there is room for it.
+func (l *loop) before(s *sock, buf []byte) []byte {
+	if len(s.in) > 0 {
+		copy(buf, s.in)
 		l.setInput(s, nil)
 	}
-	return l.buf[headroom : headroom+k+n]
+	return buf
 }
 
 // write sends b and keeps what the kernel does not take. false: the connection is dead.
@@ -205,6 +240,12 @@ func (l *loop) writeRaw(s *sock, b []byte) bool {
 			b = b[n:]
 		}
 	}
+	l.keepPending(s, b)
+	return true
+}
+
+// keepPending keeps bytes that are to be sent later.
+func (l *loop) keepPending(s *sock, b []byte) {
 	if need := len(s.pend) + len(b); cap(s.pend)-len(s.pend) < len(b) {
 		buf := l.bufs.get(need)
 		buf = append(buf, s.pend...)
@@ -214,7 +255,6 @@ func (l *loop) writeRaw(s *sock, b []byte) bool {
 		s.pbuf, s.pend = buf, buf
 	}
 	s.pend = append(s.pend, b...)
-	return true
 }
 
 // flush sends what is kept. done says that nothing is left.

@@ -171,6 +171,12 @@ func (e *Engine) TLSAddrs() []net.Addr {
 func (e *Engine) Drain() {
 	e.draining.Store(true)
 	e.portable.Drain()
+	e.mu.Lock()
+	loops := e.loops
+	e.mu.Unlock()
+	for _, l := range loops {
+		l.post(l.drainH2)
+	}
 }
 
 // Undrain implements proxy.Engine.
@@ -267,6 +273,10 @@ func (e *Engine) stop(ctx context.Context) error {
 func (l *loop) quieten() {
 	l.stage = stageQuiet
 	for c := range l.clients {
+		if c.h2 != nil {
+			l.finalAway(c)
+			continue
+		}
 		if c.state == stIdle || c.state == stLinger || c.state == stHead && len(c.in) == 0 {
 			l.closeClient(c)
 		}

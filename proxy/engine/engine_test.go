@@ -37,3 +37,8 @@ func TestEngine_grpc(t *testing.T) {
 	t.Parallel()
 	enginetest.GRPC(t, newTestEngine, nil)
 }
+
+func TestEngine_h2spec(t *testing.T) {
+	t.Parallel()
+	enginetest.H2Spec(t, newTestEngine)
+}

@@ -273,7 +273,7 @@ func (l *loop) sendRequest(e *exchange, rest []byte, parsed bool) ([]byte, bool)
 	l.out = append(l.out, b...)
 	if !l.write(&e.u.sock, l.out) {
 		// The kernel has taken nothing. A body of known length still stands in rest, as it came.
-		if e.body == http1.ByLength {
+		if e.body == http1.ByLength || e.c.st != nil {
 			e.left, e.in, e.done, e.taken = e.left+int64(n), e.in-uint64(n), false, false
 			if e.keeps {
 				e.kept = e.kept[:len(e.kept)-n]
@@ -302,6 +302,9 @@ func (l *loop) requestSent(e *exchange) {
 	default:
 		u.timer.deadline = 0
 	}
+	if st := e.c.st; st != nil && len(u.pend) == 0 {
+		l.doneWith(st)
+	}
 	l.clientWait(e)
 }
 
@@ -311,8 +314,10 @@ func (l *loop) clientWait(e *exchange) {
 		e.pace.Add(0, time.Duration(l.now-e.waits))
 		e.waits = 0
 	}
-	if len(e.c.pend) > 0 {
-		l.arm(&e.c.timer, l.lim.StallTimeout)
+	if e.c.stalled() {
+		if e.c.st == nil || e.c.timer.deadline == 0 {
+			l.arm(&e.c.timer, l.lim.StallTimeout)
+		}
 		return
 	}
 	e.c.timer.deadline = 0
@@ -373,6 +378,11 @@ func (l *loop) fail(e *exchange, k upstream.Kind, err error) {
 		if e.kind == stats.Internal || e.kind == stats.OK {
 			e.kind = k.Stats()
 		}
+		if st := c.st; st != nil {
+			l.account(e)
+			l.resetStream(st, resetCode(k), endedByUs)
+			return
+		}
 		if e.begun && k != upstream.ClientGone && (e.coding == codingUnwrap || e.rbody == http1.UntilClose) {
 			resetOnClose(c.fd)
 		}
@@ -386,6 +396,10 @@ func (l *loop) fail(e *exchange, k upstream.Kind, err error) {
 // refuse answers with an answer of ours and ends the exchange.
 func (l *loop) refuse(e *exchange, f *proxy.Refusal) {
 	c := e.c
+	if c.st != nil {
+		l.refuseExchange(e, f)
+		return
+	}
 	conn := http1.Conn(0)
 	switch {
 	case f.Close || !e.keep || !e.done || l.e.draining.Load():

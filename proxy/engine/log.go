@@ -27,7 +27,10 @@ func (l *loop) entry(e *exchange, d time.Duration) proxy.Entry {
 		out.Client = e.c.peer
 	}
 	out.RequestID, out.TraceID = e.trail.RequestOf(r)
-	if e.minor == 0 {
+	switch {
+	case e.c.st != nil:
+		out.Proto = protoHTTP2
+	case e.minor == 0:
 		out.Proto = "HTTP/1.0"
 	}
 	if e.routed {

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"errors"
+	"hash/maphash"
 	"os"
 	"sync"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/lbnode/lbnode/proxy"
 	"github.com/lbnode/lbnode/proxy/http1"
+	"github.com/lbnode/lbnode/proxy/http2"
 	"github.com/lbnode/lbnode/proxy/route"
 	"github.com/lbnode/lbnode/proxy/upstream"
 	"github.com/lbnode/lbnode/stats"
@@ -43,6 +45,7 @@ type loop struct {
 	freeCl    []*client
 	freeSv    []*server
 	freeEx    []*exchange
+	freeSt    []*stream
 	wheel     wheel
 	bufs      bufPool
 	again     []slotRef // connections that used up their budget
@@ -59,6 +62,17 @@ type loop struct {
 	fields  []http1.Field
 	match   route.Request
 	values  headerValues
+
+	frames    []byte        // the read buffer of HTTP/2 connections
+	hpack     http2.Scratch // and what their headers are decoded with
+	head      http2.Head
+	seed      maphash.Seed
+	ours      http1.Response // an answer of ours, read back
+	number    []byte
+	woken     []*stream // streams for which something came in this read
+	nobody    stream    // stands in woken for those that have ended
+	dirty     []slotRef // HTTP/2 connections with something to send in this batch
+	dirtyNext []slotRef // and in the next one
 
 	pools map[*upstream.Endpoint]*pool
 	table *route.Table // that verdicts holds for
@@ -91,7 +105,7 @@ func newLoop(e *Engine, n int) (*loop, error) {
 		e: e, shard: n + 1, ep: int32(ep), start: time.Now(), buf: make([]byte, headroom+readSize+tailroom),
 		clients: map[*client]struct{}{}, servers: map[*server]struct{}{},
 		pools: map[*upstream.Endpoint]*pool{}, verd: map[*route.Group]bool{},
-		lim: &e.cfg.Limits, p: e.cfg.Proxy, total: e.total, done: make(chan struct{}),
+		seed: maphash.MakeSeed(), lim: &e.cfg.Limits, p: e.cfg.Proxy, total: e.total, done: make(chan struct{}),
 	}
 	l.near = l.oursAlone
 	l.now = 1
@@ -143,7 +157,7 @@ func (l *loop) run() {
 	}
 	for l.stage != stageEnd {
 		n := epollPoll(l.ep, evs)
-		if n == 0 && len(l.again) == 0 {
+		if n == 0 && len(l.again) == 0 && len(l.dirty) == 0 {
 			n = l.wait()
 		}
 		l.now = int64(time.Since(l.start))
@@ -152,6 +166,7 @@ func (l *loop) run() {
 		}
 		l.rerun()
 		l.wheel.advance(l.now)
+		l.flushDirty()
 	}
 	l.cleanup()
 }
@@ -221,7 +236,7 @@ func (l *loop) rerun() {
 		case s.c != nil:
 			s.c.queued = false
 			if s.c.state == stIdle && len(s.c.in) > 0 && len(s.c.pend) == 0 {
-				l.feed(s.c, l.input(&s.c.sock, 0))
+				l.feed(s.c, l.input(&s.c.sock))
 			}
 			l.readClient(s.c)
 		case s.u != nil:

@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/lbnode/lbnode/proxy"
+	"github.com/lbnode/lbnode/proxy/http2"
 	"github.com/lbnode/lbnode/proxy/upstream"
 )
 
@@ -186,7 +187,7 @@ func (l *loop) connected(e *exchange) bool {
 		l.serverGone(u, syscall.ECONNRESET)
 		return false
 	}
-	rest, ok := l.sendRequest(e, l.input(&c.sock, 0), false)
+	rest, ok := l.sendRequest(e, l.input(&c.sock), false)
 	if !ok {
 		l.setInput(&c.sock, rest)
 		l.serverGone(u, syscall.ECONNRESET)
@@ -271,7 +272,9 @@ var errFirstByte = errors.New("first byte timeout")
 // tellContinue lets the client send its body.
 func (l *loop) tellContinue(e *exchange) {
 	e.expect, e.told = false, true
-	if !l.write(&e.c.sock, continueHead) {
+	if st := e.c.st; st != nil {
+		l.headers(st, 100, nil, -1, http2.Open)
+	} else if !l.write(&e.c.sock, continueHead) {
 		l.fail(e, upstream.ClientGone, nil)
 		return
 	}

@@ -200,11 +200,6 @@ func (e *Engine) handshake(raw net.Conn, cfg *tls.Config, l *loop) {
 		mem.Close()
 		return
 	}
-	if conn.ConnectionState().NegotiatedProtocol == "h2" {
-		mem.Conn = e.portable.Guard(behind, client)
-		e.portable.ServeConn(conn, nil)
-		return
-	}
 	fd, err := dup(raw)
 	mem.Close()
 	if err != nil {
@@ -250,5 +245,8 @@ func (l *loop) adopt(fd int32, peer netip.Addr, named bool, t *tlsConn) {
 		return
 	}
 	c.peer, c.named, c.tls, c.readable = peer, named, t, true
+	if t.conn.ConnectionState().NegotiatedProtocol == "h2" {
+		l.openH2(c)
+	}
 	l.readClient(c) // the handshake may have read the first request already
 }

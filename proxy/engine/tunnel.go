@@ -33,7 +33,7 @@ func (l *loop) switching(e *exchange, b []byte, n int) {
 		return
 	}
 	if len(c.in) > 0 {
-		early := l.input(&c.sock, 0)
+		early := l.input(&c.sock)
 		e.in += uint64(len(early))
 		if !l.write(&u.sock, early) {
 			l.fail(e, upstream.Reset, nil)

@@ -75,7 +75,7 @@ func New(cfg Config) (*Engine, error) {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	e.server = &http.Server{
-		Handler:           http.HandlerFunc(e.serveHTTP),
+		Handler:           e,
 		ReadHeaderTimeout: cfg.Limits.HeadTimeout,
 		IdleTimeout:       cfg.Limits.IdleTimeout,
 		MaxHeaderBytes:    cfg.Limits.Head.Head,
@@ -172,8 +172,9 @@ func addrs(list []net.Listener) []net.Addr {
 	return out
 }
 
-// serveHTTP serves one request, which may become a tunnel.
-func (e *Engine) serveHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP serves one request, which may become a tunnel. Another engine may call it for a request that it has
+// read from a connection of its own.
+func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.active.Add(1)
 	defer e.leave()
 	if e.draining.Load() {
