@@ -42,3 +42,18 @@ func TestEngine_h2spec(t *testing.T) {
 	t.Parallel()
 	enginetest.H2Spec(t, newTestEngine)
 }
+
+func TestEngine_behavesByH2C(t *testing.T) {
+	t.Parallel()
+	enginetest.RunH2(t, newTestEngine, false, nil)
+}
+
+func TestEngine_behavesByH2(t *testing.T) {
+	t.Parallel()
+	enginetest.RunH2(t, newTestEngine, true, nil)
+}
+
+func TestEngine_frames(t *testing.T) {
+	t.Parallel()
+	enginetest.RunFrames(t, newTestEngine)
+}
