@@ -212,40 +212,53 @@ func (g *guest) stopDeadline() {
 type guestWriter struct {
 	g      *guest
 	header http.Header
-	begun  bool
-	silent bool // no body may follow
+	status int         // of the final head; 0 = there is none yet
+	fields http.Header // of the final head while it waits for what follows; nil = it is on its way
+	silent bool        // no body may follow
 }
 
 // Header implements http.ResponseWriter.
 func (w *guestWriter) Header() http.Header { return w.header }
 
-// WriteHeader implements http.ResponseWriter.
+// WriteHeader implements http.ResponseWriter. A final head waits until it is known whether anything follows: gRPC
+// tells an answer that is a head alone by the flag that it ends with.
 func (w *guestWriter) WriteHeader(status int) {
-	if w.begun {
+	if w.status != 0 {
 		return
 	}
-	final := status >= 200
-	length, fields := int64(-1), http.Header{}
+	fields := http.Header{}
 	for name, values := range w.header {
-		if strings.HasPrefix(name, http.TrailerPrefix) || http1.Identify(name).IsHop() {
-			continue
+		if !strings.HasPrefix(name, http.TrailerPrefix) && !http1.Identify(name).IsHop() {
+			fields[name] = append([]string(nil), values...) // the handler may go on changing them
 		}
-		fields[name] = append([]string(nil), values...) // the handler may go on changing them
 	}
-	end := http2.Open
-	if final {
-		w.begun = true
-		w.silent = w.g.noBody || status == 204 || status == 304
+	if status < 200 {
+		w.g.sendHead(status, fields, http2.Open)
+		return
 	}
-	w.g.post(func(st *stream) {
-		l := w.g.l
+	w.status, w.fields = status, fields
+	w.silent = w.g.noBody || status == http.StatusNoContent || status == http.StatusNotModified
+}
+
+// release sends the final head, if it is still here.
+func (w *guestWriter) release(end http2.Stream) {
+	w.WriteHeader(http.StatusOK)
+	if w.fields != nil {
+		w.g.sendHead(w.status, w.fields, end)
+		w.fields = nil
+	}
+}
+
+// sendHead has the loop send a head. fields are the loop's from now on.
+func (g *guest) sendHead(status int, fields http.Header, end http2.Stream) {
+	g.post(func(st *stream) {
+		l, length := g.l, int64(-1)
 		l.ours.Reset()
 		for name, values := range fields {
 			for _, v := range values {
-				switch {
-				case http1.Identify(name) != http1.ContentLength:
+				if http1.Identify(name) != http1.ContentLength {
 					l.ours.Add([]byte(name), []byte(strings.Trim(v, " \t"))) // what is not valid is left out
-				case final:
+				} else if status >= 200 {
 					length = parseDecimal(v)
 				}
 			}
@@ -274,6 +287,7 @@ func (w *guestWriter) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	w.release(http2.Open)
 	g := w.g
 	g.mu.Lock()
 	for g.out >= guestOut && !g.gone {
@@ -296,7 +310,11 @@ func (w *guestWriter) Write(p []byte) (int, error) {
 }
 
 // Flush implements http.Flusher: what is written goes out at once anyway.
-func (w *guestWriter) Flush() { w.WriteHeader(http.StatusOK) }
+func (w *guestWriter) Flush() {
+	if w.WriteHeader(http.StatusOK); !w.silent {
+		w.release(http2.Open)
+	}
+}
 
 // SetReadDeadline is for http.ResponseController.
 func (w *guestWriter) SetReadDeadline(t time.Time) error {
@@ -335,6 +353,15 @@ func (w *guestWriter) finish() {
 			}
 		}
 	}
+	if w.fields != nil && len(tail) == 0 {
+		w.release(http2.Ended)
+		w.g.post(func(st *stream) {
+			w.g.leave()
+			w.g.l.endStream(st)
+		})
+		return
+	}
+	w.release(http2.Open)
 	w.g.post(func(st *stream) { w.g.l.endAnswer(st, tail) })
 }
 
@@ -347,8 +374,7 @@ func (l *loop) endAnswer(st *stream, tail http.Header) {
 		}
 	}
 	l.fields = append(l.fields[:0], l.ours.Fields()...)
-	st.guest.finished()
-	st.guest, st.deaf = nil, true
+	st.guest.leave()
 	switch {
 	case len(l.fields) == 0:
 		l.writeStream(st, nil, http2.Ended)
@@ -360,9 +386,10 @@ func (l *loop) endAnswer(st *stream, tail http.Header) {
 	l.endStream(st)
 }
 
-// finished lets go of what the handler has left unread.
-func (g *guest) finished() {
+// leave takes a guest from its stream, which wants nothing more of the client.
+func (g *guest) leave() {
+	g.st.guest, g.st.deaf = nil, true
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.in, g.gone = nil, true
-	g.mu.Unlock()
 }

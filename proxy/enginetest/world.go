@@ -137,6 +137,9 @@ func (w *world) update() {
 
 // scheme is that of the URLs of what a client of this world asks for.
 func (w *world) scheme() string {
+	if b, ok := w.e.(*bridged); ok && b.secure {
+		return "https"
+	}
 	if w.tls != nil {
 		return "https"
 	}
