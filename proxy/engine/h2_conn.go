@@ -265,7 +265,7 @@ func (l *loop) flushH2(c *client) {
 // clockH2 sets the connection's timer for what it waits for.
 func (l *loop) clockH2(c *client) {
 	h, d := c.h2, time.Duration(0)
-	phase := phaseNone
+	var phase h2phase
 	switch {
 	case len(c.pend) > 0:
 		phase, d = phaseStall, l.lim.StallTimeout

@@ -409,7 +409,7 @@ func (l *loop) takePriority(c *client, f http2.FrameHeader, p []byte) http2.ErrC
 	if f.Stream == 0 {
 		return http2.ProtocolError
 	}
-	code := http2.NoError
+	var code http2.ErrCode
 	switch {
 	case len(p) != 5:
 		code = http2.FrameSizeError
