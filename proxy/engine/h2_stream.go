@@ -232,6 +232,7 @@ func (l *loop) streamBody(e *exchange, b []byte) (out []byte, n int, why http1.R
 	st := e.c.st
 	n = len(b)
 	e.in += uint64(n)
+	e.pace.Add(n, 0)
 	if e.keeps {
 		l.keptBody(e, l.keepBody(e, b), n)
 	}

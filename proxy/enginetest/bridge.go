@@ -36,6 +36,8 @@ func RunH2(t *testing.T, mk New, secure bool, deviations map[string]string) {
 		"proxy_protocol_refused": "is about connections",
 		"http2":                  "dials by itself",
 		"proxy_protocol_out":     "is about connections",
+		"client_cap_proxied":     "is about connections",
+		"drain":                  "GOAWAY does not wait for a request; see testH2Drain",
 		"cut off":                "is about Upgrade too; see testH2CutOff",
 		"idle_timeout":           "is about Upgrade too; see testH2Timeouts",
 		"stalled_reader":         "the bridge does not read either; see testH2Stalled",
