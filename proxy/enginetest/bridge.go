@@ -36,6 +36,7 @@ func RunH2(t *testing.T, mk New, secure bool, deviations map[string]string) {
 		"proxy_protocol_refused": "is about connections",
 		"http2":                  "dials by itself",
 		"proxy_protocol_out":     "is about connections",
+		"idle":                   "an HTTP/1.1 connection is not idle when its bridge is; see testH2Idle",
 		"client_cap_proxied":     "is about connections",
 		"drain":                  "GOAWAY does not wait for a request; see testH2Drain",
 		"cut off":                "is about Upgrade too; see testH2CutOff",
@@ -49,6 +50,7 @@ func RunH2(t *testing.T, mk New, secure bool, deviations map[string]string) {
 		without[name] = why
 	}
 	Run(t, func(t testing.TB, p *proxy.Proxy, s Settings) proxy.Engine {
+		s.Idle = patience // a head that is on its way to the bridge is nothing to the engine
 		if secure {
 			s.TLSAddrs, s.Certificate = []string{"127.0.0.1:0"}, certificate(t)
 		}
