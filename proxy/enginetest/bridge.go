@@ -50,7 +50,7 @@ func RunH2(t *testing.T, mk New, secure bool, deviations map[string]string) {
 		without[name] = why
 	}
 	Run(t, func(t testing.TB, p *proxy.Proxy, s Settings) proxy.Engine {
-		s.Idle = patience // a head that is on its way to the bridge is nothing to the engine
+		s.Idle = 5 * idleTimeout // a head that is on its way to the bridge is nothing to the engine
 		if secure {
 			s.TLSAddrs, s.Certificate = []string{"127.0.0.1:0"}, certificate(t)
 		}
