@@ -52,12 +52,14 @@ type soakNode struct {
 	store *lbfsm.Store
 	bolt  boltStore
 	fault chan func() error // taken by the next write to disk
-	dead  atomic.Bool
+	dead  atomic.Bool       // is told to end
+	gone  atomic.Bool       // has ended
 }
 
 func (n *soakNode) kill() {
 	n.dead.Store(true)
 	_ = n.stop(context.Background(), false)
+	n.gone.Store(true)
 }
 
 // soakCluster is the nodes by id, as they come and go.
@@ -124,10 +126,10 @@ func (c *soakCluster) run(cfg Config) *soakNode {
 func (c *soakCluster) again(n *soakNode) *soakNode { return c.run(n.cfg) }
 
 func (c *soakCluster) drop(n *soakNode) {
+	n.kill()
 	c.mu.Lock()
 	delete(c.nodes, n.cfg.NodeID)
 	c.mu.Unlock()
-	n.kill()
 }
 
 // alive lists the nodes that run, by id.
@@ -202,7 +204,7 @@ func (c *soakClient) run(stop <-chan struct{}) {
 		register := fmt.Sprintf("r%d-%d", c.rng.IntN(3), c.epoch.Load())
 		switch c.rng.IntN(4) {
 		case 0, 1:
-			c.read(nodes[c.rng.IntN(len(nodes))], register)
+			c.read(nodes[c.rng.IntN(len(nodes))], register, []linear.Level{linear.Linearizable, linear.Leader}[c.rng.IntN(2)])
 		case 2:
 			c.write(nodes, register, linear.Op{Kind: linear.Write}, i)
 		case 3:
@@ -212,12 +214,16 @@ func (c *soakClient) run(stop <-chan struct{}) {
 	}
 }
 
-// read is linearizable, by any node.
-func (c *soakClient) read(n *soakNode, register string) {
+// read is one at that level, by any node.
+func (c *soakClient) read(n *soakNode, register string, level linear.Level) {
 	ctx, cancel := context.WithTimeout(c.c.t.Context(), c.patient)
 	defer cancel()
-	op := linear.Op{Client: c.number, Register: register, Kind: linear.Read, Outcome: linear.Done, Call: c.h.Now()}
-	index, err := n.ReadIndex(ctx)
+	op := linear.Op{Client: c.number, Register: register, Kind: linear.Read, Level: level, Outcome: linear.Done, Call: c.h.Now()}
+	ask := n.ReadIndex
+	if level == linear.Leader {
+		ask = n.LeaderIndex
+	}
+	index, err := ask(ctx)
 	if err == nil {
 		err = n.store.Wait(ctx, index)
 	}
@@ -312,6 +318,41 @@ func (c *soakCluster) staleReads(stop <-chan struct{}) (count int) {
 			}
 		}
 	}
+}
+
+// settled looks all the time whether all nodes that have not ended are in one term, and tells the history.
+func (c *soakCluster) settled(h *linear.History, stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+		at := h.Now()
+		if c.oneTerm() {
+			h.Settled(at)
+		}
+	}
+}
+
+func (c *soakCluster) oneTerm() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var term uint64
+	nodes, voters := 0, 0
+	for _, n := range c.nodes {
+		r := n.raft.Load()
+		if n.gone.Load() || r == nil {
+			continue
+		}
+		now := r.CurrentTerm()
+		if nodes > 0 && now != term {
+			return false
+		}
+		term, voters = now, max(voters, len(n.Voters()))
+		nodes++
+	}
+	return nodes > voters/2
 }
 
 // soakFault is one thing that goes wrong for a while and is mended.
@@ -479,6 +520,7 @@ func TestSoak(t *testing.T) {
 	}
 	var stale int
 	clients.Go(func() { stale = c.staleReads(stop) })
+	clients.Go(func() { c.settled(h, stop) })
 
 	c.soak(length, rng, &epoch)
 	close(stop)
@@ -540,7 +582,7 @@ func (c *soakCluster) settle(h *linear.History, epochs int64) {
 	last := &soakClient{c: c, h: h, number: 5, seen: map[string]seenValue{}, patient: patience}
 	for e := range epochs + 1 {
 		for r := range 3 {
-			last.read(nodes[int(e)%len(nodes)], fmt.Sprintf("r%d-%d", r, e))
+			last.read(nodes[int(e)%len(nodes)], fmt.Sprintf("r%d-%d", r, e), linear.Linearizable)
 		}
 	}
 	compared := 0

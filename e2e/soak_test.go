@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,7 +95,7 @@ func (c *soakClient) run(stop <-chan struct{}) {
 		register := fmt.Sprintf("r%d-%d", c.rng.IntN(3), c.epoch.Load())
 		switch c.rng.IntN(4) {
 		case 0, 1:
-			c.read(c.pick(c.rng), register)
+			c.read(c.pick(c.rng), register, []linear.Level{linear.Linearizable, linear.Leader}[c.rng.IntN(2)])
 		case 2:
 			c.write(register, linear.Op{Kind: linear.Write}, i)
 		case 3:
@@ -101,10 +104,10 @@ func (c *soakClient) run(stop <-chan struct{}) {
 	}
 }
 
-// read is linearizable, by any node.
-func (c *soakClient) read(n *node, register string) bool {
-	op := linear.Op{Client: c.number, Register: register, Kind: linear.Read, Outcome: linear.Done, Call: c.h.Now()}
-	got, err := n.register(register, "consistency=linearizable&timeout=2s")
+// read is one at that level, by any node.
+func (c *soakClient) read(n *node, register string, level linear.Level) bool {
+	op := linear.Op{Client: c.number, Register: register, Kind: linear.Read, Level: level, Outcome: linear.Done, Call: c.h.Now()}
+	got, err := n.register(register, "consistency="+cmp.Or(string(level), api.ReadLinearizable)+"&timeout=2s")
 	if err != nil {
 		return false // said to be unavailable, or not at all
 	}
@@ -230,6 +233,48 @@ func (s *soaker) staleReads(n *node, stop <-chan struct{}) (count int) {
 	}
 }
 
+// settled looks all the time whether all nodes that run are in one term, and tells the history.
+func (s *soaker) settled(stop <-chan struct{}) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		nodes := s.nodes
+		s.mu.Unlock()
+		at := s.h.Now()
+		if oneTerm(nodes) {
+			s.h.Settled(at)
+		}
+	}
+}
+
+// oneTerm asks all nodes. One that refuses connections does not run, or has not led yet in this life; one that
+// does not answer may be frozen, and may go on as the leader that it was.
+func oneTerm(nodes []*node) bool {
+	var term uint64
+	answered := 0
+	for _, n := range nodes {
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		a, err := exchangeIn(ctx, n.client, http.MethodGet, "http://"+n.api+"/cluster", nil)
+		cancel()
+		var st api.Cluster
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			continue
+		case err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &st) != nil || answered > 0 && st.Term != term:
+			return false
+		}
+		term = st.Term
+		answered++
+	}
+	return answered > len(nodes)/2
+}
+
 // soakFault is one thing that goes wrong for a while and is mended.
 type soakFault struct {
 	name string
@@ -254,7 +299,8 @@ func soakFaults() []soakFault {
 			// In this very moment it may still believe that it leads.
 			last := soakClient{soaker: s, number: 6, rng: rand.New(rand.NewPCG(s.seed, 99)), seen: map[string]seenValue{}}
 			for r := range 3 {
-				last.read(n, fmt.Sprintf("r%d-%d", r, s.epoch.Load()))
+				last.read(n, fmt.Sprintf("r%d-%d", r, s.epoch.Load()), linear.Leader)
+				last.read(n, fmt.Sprintf("r%d-%d", r, s.epoch.Load()), linear.Linearizable)
 			}
 		}
 	}
@@ -348,6 +394,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	watch(c.nodes...)
+	clients.Go(func() { s.settled(stop) })
 
 	faults := soakFaults()
 	begun := time.Now()
@@ -377,7 +424,7 @@ func TestSoak(t *testing.T) {
 	last := &soakClient{soaker: s, number: 5, rng: rng, seen: map[string]seenValue{}}
 	for e := range s.epoch.Load() + 1 {
 		for r := range 3 {
-			last.read(c.nodes[int(e)%3], fmt.Sprintf("r%d-%d", r, e))
+			last.read(c.nodes[int(e)%3], fmt.Sprintf("r%d-%d", r, e), linear.Linearizable)
 		}
 	}
 	c.reach(backends, c.nodes...)

@@ -4,12 +4,28 @@
 // A [History] takes one [Op] for each call that a client made; [History.Check] searches an order of them, with
 // porcupine, and draws what it found if there is none. Tests of consensus use it, in one process and over real
 // ones; nothing else does. It knows nothing of how the registers are kept.
+//
+// # Reads that take a leader at its word
+//
+// A read of [Level] Leader is answered by a node that holds itself for the leader and asks nobody. What such a
+// node says is all that was acknowledged, as long as no newer leader was elected; once there is one, the old one
+// may not know it yet, for up to its lease, or for as long as it was frozen, and shows the registers as they were
+// when it was deposed. So the read must show what a register held at some moment between the election and the
+// answer, and, if there was none, between call and answer as any other.
+//
+// When exactly a leader was elected no client sees. But at a moment when every node that runs (and these are a
+// majority) is in one and the same term, no newer leader has been elected yet, and no node holds itself for the
+// leader of an older term, nor ever will again. [History.Settled] records these moments. A read of level Leader
+// is then checked as one that was called at the last of them before its call, or at the beginning if there is none:
+// in quiet times that is linearizability but for the distance of two such moments, and across a change of leaders
+// the read may be as old as the change, and no older.
 package linear
 
 import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +40,15 @@ const (
 	Read  Kind = "read"  // Got is what it saw
 	Write Kind = "write" // New is there afterwards, whatever was
 	CAS   Kind = "cas"   // New is there afterwards if Old was, which OK says
+)
+
+// Level is how new what a Read shows has to be.
+type Level string
+
+// The levels.
+const (
+	Linearizable Level = ""       // what the register held at some moment between call and answer
+	Leader       Level = "leader" // the same, but for changes of leaders; see the package comment
 )
 
 // Outcome is what the client knows of a call.
@@ -41,7 +66,8 @@ type Op struct {
 	Register     string
 	Kind         Kind
 	Old, New     int
-	Got          int  // Read
+	Got          int // Read
+	Level        Level
 	OK           bool // CAS
 	Outcome      Outcome
 	Call, Return time.Duration // since the history began; Return of an unknown outcome is ignored
@@ -51,8 +77,9 @@ type Op struct {
 type History struct {
 	began time.Time
 
-	mu  sync.Mutex
-	ops []Op
+	mu      sync.Mutex
+	ops     []Op
+	settled []time.Duration // rising
 }
 
 // New returns an empty history that begins now.
@@ -66,6 +93,27 @@ func (h *History) Add(op Op) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ops = append(h.ops, op)
+}
+
+// Settled records that every node that runs was found in one and the same term, by questions of which the first
+// was asked at the given time since the history began.
+func (h *History) Settled(at time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i, _ := slices.BinarySearch(h.settled, at)
+	h.settled = slices.Insert(h.settled, i, at)
+}
+
+// earliest is the first moment whose value a call may show.
+func (h *History) earliest(op Op) time.Duration {
+	if op.Kind != Read || op.Level != Leader {
+		return op.Call
+	}
+	i, _ := slices.BinarySearch(h.settled, op.Call+1)
+	if i == 0 {
+		return 0
+	}
+	return h.settled[i-1]
 }
 
 // Count is how many calls were recorded, and how many of these have an unknown outcome.
@@ -93,7 +141,7 @@ func (h *History) Check(limit time.Duration, file string) error {
 		if op.Kind == Read && op.Outcome == Unknown {
 			continue
 		}
-		o := porcupine.Operation{ClientId: op.Client, Input: op, Output: op, Call: int64(op.Call), Return: int64(op.Return)}
+		o := porcupine.Operation{ClientId: op.Client, Input: op, Output: op, Call: int64(h.earliest(op)), Return: int64(op.Return)}
 		if op.Outcome == Unknown {
 			o.Return = math.MaxInt64
 		}
@@ -169,7 +217,10 @@ func (op Op) String() string {
 	}
 	switch op.Kind {
 	case Read:
-		return fmt.Sprintf("%s = %d", op.Register, op.Got)
+		if op.Level == Leader {
+			unsure = " by the leader"
+		}
+		return fmt.Sprintf("%s = %d%s", op.Register, op.Got, unsure)
 	case Write:
 		return fmt.Sprintf("%s := %d%s", op.Register, op.New, unsure)
 	case CAS:

@@ -124,3 +124,45 @@ func TestCheck_store(t *testing.T) {
 		}
 	}
 }
+
+// TestCheck_leader: a deposed leader may show what was when it was deposed, nobody else anything old.
+func TestCheck_leader(t *testing.T) {
+	t.Parallel()
+	w := func(v int) Op { return Op{Kind: Write, New: v} }
+	r := func(v int) Op { return Op{Kind: Read, Got: v, Level: Leader} }
+	linearizable := func(v int) Op { return Op{Kind: Read, Got: v} }
+	for _, tc := range []struct {
+		name    string
+		settled []time.Duration
+		ops     []Op
+		want    bool
+	}{
+		{"new", []time.Duration{35}, []Op{at(0, 10, w(1)), at(20, 30, w(2)), at(40, 50, r(2))}, true},
+		{"old in quiet times", []time.Duration{35}, []Op{at(0, 10, w(1)), at(20, 30, w(2)), at(40, 50, r(1))}, false},
+		{"old at the moment that was settled", []time.Duration{40}, []Op{at(0, 10, w(1)), at(20, 30, w(2)), at(40, 50, r(1))}, false},
+		{"as old as the change of leaders", []time.Duration{15}, []Op{at(0, 10, w(1)), at(20, 30, w(2)), at(40, 50, r(1))}, true},
+		{"settled while the newer write is under way", []time.Duration{25}, []Op{at(0, 10, w(1)), at(20, 30, w(2)), at(40, 50, r(1))}, true},
+		{"older than the change of leaders", []time.Duration{15, 100}, []Op{at(0, 5, w(1)), at(6, 10, w(2)), at(20, 30, w(3)), at(40, 50, r(1))}, false},
+		{"settled only later", []time.Duration{100}, []Op{at(0, 10, w(1)), at(20, 30, w(2)), at(40, 50, r(1))}, true},
+		{"never settled", nil, []Op{at(1, 10, w(1)), at(20, 30, w(2)), at(40, 50, r(1))}, true},
+		{"never settled, and never there", nil, []Op{at(1, 10, w(1)), at(40, 50, r(7))}, false},
+		{"from the future", []time.Duration{15}, []Op{at(0, 10, w(1)), at(20, 30, r(2)), at(40, 50, w(2))}, false},
+		{"a linearizable read has no such excuse", []time.Duration{15}, []Op{at(0, 10, w(1)), at(20, 30, w(2)), at(40, 50, linearizable(1))}, false},
+		{"in the order of the times", []time.Duration{35, 15}, []Op{at(0, 10, w(1)), at(20, 30, w(2)), at(40, 50, r(1))}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			h := New()
+			for _, at := range tc.settled {
+				h.Settled(at)
+			}
+			for _, op := range tc.ops {
+				h.Add(op)
+			}
+			err := h.Check(time.Minute, filepath.Join(t.TempDir(), "history.html"))
+			if tc.want && err != nil || !tc.want && !errors.Is(err, ErrNotLinearizable) {
+				t.Fatalf("Check = %v, want an order: %v", err, tc.want)
+			}
+		})
+	}
+}
