@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lbnode/lbnode/bbb/callback"
+	"github.com/lbnode/lbnode/bbb/recording"
 	"github.com/lbnode/lbnode/cluster"
 	"github.com/lbnode/lbnode/cluster/gossip"
 	"github.com/lbnode/lbnode/cluster/transport"
@@ -86,6 +87,7 @@ type Node struct {
 
 	callbacks     *callback.Sender
 	callbackProxy *callback.Proxy
+	recordings    *recording.Service
 
 	fatal   chan error // the first reason to end the process
 	cleanup stack
@@ -115,7 +117,7 @@ func New(cfg config.Config, opts Options) (_ *Node, err error) {
 			err = errors.Join(err, n.cleanup.close())
 		}
 	}()
-	for _, build := range []func() error{n.buildState, n.buildAccess, n.buildAPITLS, n.listenAPI, n.buildCluster, n.buildProxy, n.buildHealth, n.buildCallbacks, n.buildAPI} {
+	for _, build := range []func() error{n.buildState, n.buildAccess, n.buildAPITLS, n.listenAPI, n.buildCluster, n.buildProxy, n.buildHealth, n.buildCallbacks, n.buildRecordings, n.buildAPI} {
 		if err := build(); err != nil {
 			return nil, err
 		}

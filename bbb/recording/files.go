@@ -63,3 +63,26 @@ func CheckName(name string) (string, error) {
 	}
 	return clean, nil
 }
+
+// ErrNoFiles says that this node is to keep no files of recordings.
+var ErrNoFiles = errors.New("no place for recordings is set: --recordings-dir or --recordings-bucket")
+
+// NoFiles is the Files of a node that keeps none. Recordings whose files are elsewhere can be in the index all the same.
+type NoFiles struct{}
+
+// Begin implements [Files].
+func (NoFiles) Begin(context.Context, string, string) (Upload, error) { return nil, ErrNoFiles }
+
+// Open implements [Files].
+func (NoFiles) Open(context.Context, string, string, string) (File, error) {
+	return nil, fs.ErrNotExist
+}
+
+// Remove implements [Files].
+func (NoFiles) Remove(context.Context, string) error { return nil }
+
+// IDs implements [Files].
+func (NoFiles) IDs(context.Context) (map[string]time.Time, error) { return nil, nil }
+
+// Shared implements [Files].
+func (NoFiles) Shared() bool { return false }

@@ -47,13 +47,20 @@ type Config struct {
 	BackupKeep      int // backups of this node
 	// CallbackNetworks are those besides public ones that callbacks of BigBlueButton may go to.
 	CallbackNetworks []netip.Prefix
-	DrainDelay       time.Duration // how long SIGTERM goes on accepting, for clients to notice
-	DrainTimeout     time.Duration // how long SIGTERM then waits for requests in flight
-	Insecure         bool
-	AccessLog        string // AccessLogOff, AccessLogStdout, or a file
-	AccessLogSample  int    // one request of so many is logged
-	LogLevel         slog.Level
-	LogFormat        string // text or json
+
+	RecordingsDir       string // where files of recordings are; "" = nowhere
+	RecordingsShared    bool   // all nodes see the same directory
+	RecordingsBucket    string // URL of a bucket instead; "" = none
+	RecordingsRegion    string
+	RecordingsKeyFile   string
+	RecordingsMaxUpload int64         // bytes of an archive
+	DrainDelay          time.Duration // how long SIGTERM goes on accepting, for clients to notice
+	DrainTimeout        time.Duration // how long SIGTERM then waits for requests in flight
+	Insecure            bool
+	AccessLog           string // AccessLogOff, AccessLogStdout, or a file
+	AccessLogSample     int    // one request of so many is logged
+	LogLevel            slog.Level
+	LogFormat           string // text or json
 }
 
 // Values of Config.Engine.
@@ -86,6 +93,8 @@ func Default() Config {
 
 		BackupInterval: time.Hour,
 		BackupKeep:     24,
+
+		RecordingsMaxUpload: 4 << 30,
 	}
 }
 
@@ -129,6 +138,12 @@ func (c Config) checkIdentity() error {
 		return fmt.Errorf("--backup-interval %s must be at least 1s", c.BackupInterval)
 	case c.BackupKeep < 1:
 		return fmt.Errorf("--backup-keep %d must be at least 1", c.BackupKeep)
+	case c.RecordingsDir != "" && c.RecordingsBucket != "":
+		return fmt.Errorf("--recordings-dir and --recordings-bucket exclude each other: recordings have one place")
+	case (c.RecordingsBucket == "") != (c.RecordingsKeyFile == ""):
+		return fmt.Errorf("--recordings-bucket and --recordings-key-file belong together; give both")
+	case c.RecordingsMaxUpload < 1<<20:
+		return fmt.Errorf("--recordings-max-upload must be at least 1MiB; 4GiB is the default")
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout %s must not be negative", c.DrainTimeout)
 	case c.DrainDelay < 0:

@@ -67,6 +67,8 @@ func TestLoad_refuses(t *testing.T) {
 		"bad balancer":     {args: []string{"--proxy-protocol-from", "lb"}, want: []string{"--proxy-protocol-from", "10.0.0.0/8"}},
 		"no connections":   {args: []string{"--max-connections", "0"}, want: []string{"--max-connections", "between 1"}},
 		"line over head":   {args: []string{"--max-request-line", "40000"}, want: []string{"--max-header-bytes", "--max-request-line"}},
+		"two places":       {args: []string{"--recordings-dir", "d", "--recordings-bucket", "b"}, want: []string{"--recordings-bucket"}},
+		"no keys":          {args: []string{"--recordings-bucket", "https://h/b"}, want: []string{"--recordings-key-file"}},
 		"no patience":      {args: []string{"--header-timeout", "1ms"}, want: []string{"--header-timeout", "100ms"}},
 		"no such file":     {args: []string{"--config", "/nonexistent/x"}, want: []string{"--config", "/nonexistent/x"}},
 		"unknown key":      {yaml: "name: a\nnmae: b\n", want: []string{"line 2", "nmae"}},
