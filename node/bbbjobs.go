@@ -139,21 +139,45 @@ func (n *Node) sweepRecordings(ctx context.Context) {
 	store := apiStore{n.store, n.cluster, new(atomic.Bool)}
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	views := n.store.Watch(ctx)
+	last := n.store.View()
 	for {
+		var err error
 		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if store.Stale() {
+		case v, ok := <-views:
+			if !ok {
+				return
+			}
+			if v.LenRecordings() < last.LenRecordings() {
+				n.removeDeleted(ctx, last, v)
+			}
+			last = v
 			continue
-		}
-		err := n.ownsRecordings()
-		if err == nil {
-			err = n.recordings.Sweep(ctx)
+		case <-tick.C: // what was deleted while this node did not run
+			if store.Stale() {
+				continue
+			}
+			if err = n.ownsRecordings(); err == nil {
+				err = n.recordings.Sweep(ctx)
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			n.log.Warn("files of deleted recordings stay", "error", err)
+		}
+	}
+}
+
+// removeDeleted removes the files that this node has of recordings that were in one view and are not in the next.
+func (n *Node) removeDeleted(ctx context.Context, old, v *state.View) {
+	if old.ClusterID != v.ClusterID {
+		return // a backup of somewhere else
+	}
+	for r := range old.Recordings() {
+		if _, ok := v.Recording(r.ID); ok {
+			continue
+		}
+		if err := n.recordings.Remove(ctx, r.ID); err != nil {
+			n.log.Warn("files of a deleted recording stay until they are swept", "recording", r.ID, "error", err)
 		}
 	}
 }

@@ -172,6 +172,9 @@ func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Remove removes the files that this node can see of a recording that was deleted.
+func (s *Service) Remove(ctx context.Context, id string) error { return s.cfg.Files.Remove(ctx, id) }
+
 // sweepGrace is how old files must be to be removed that the index does not name: an upload that is under way names
 // them at its end.
 const sweepGrace = time.Hour
