@@ -33,7 +33,7 @@ func compile(ctx context.Context, src, dir string) (withTLS bool, err error) {
 		}
 		return nil
 	}
-	for _, name := range []string{"origin", "relay"} {
+	for _, name := range []string{"origin", "origin2", "relay"} {
 		if err := gcc(name); err != nil {
 			return false, err
 		}

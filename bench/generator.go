@@ -2,10 +2,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -49,10 +52,13 @@ func loadArgs(w workload, s site, warm, length time.Duration) []string {
 	}
 	args := []string{
 		"-p", strconv.Itoa(port), "-u", w.Path, "-c", strconv.Itoa(w.Conns), "-n", strconv.Itoa(w.Expect), "-b", strconv.Itoa(w.Body),
-		"-r", strconv.Itoa(w.Rate), "-k", strconv.Itoa(w.Routes), "-w", seconds(warm), "-d", seconds(length),
+		"-r", strconv.Itoa(w.Rate), "-k", strconv.Itoa(max(w.Routes, w.Keys)), "-w", seconds(warm), "-d", seconds(length),
 	}
 	if w.TLS {
 		args = append(args, "-s")
+	}
+	if w.Sources {
+		args = append(args, "-a")
 	}
 	return args
 }
@@ -111,15 +117,26 @@ func converse(stdin io.WriteCloser, stdout io.Reader, ready func() error) (outco
 
 // generateH2 runs h2load, which does not stop between warming up and measuring: CPU time around it holds the
 // handshakes too, a handful among tens of thousands of requests.
-func (l *lab) generateH2(ctx context.Context, w workload, port int, length time.Duration) (outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, length+20*time.Second)
+func (l *lab) generateH2(ctx context.Context, w workload, s site, length time.Duration) (outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, length+40*time.Second)
 	defer cancel()
 	args := []string{
 		"-D", fmt.Sprintf("%dms", length.Milliseconds()), "-t", "1", "-c", strconv.Itoa(w.Conns), "-m", strconv.Itoa(w.Streams),
 		"--tls13-ciphers=TLS_AES_128_GCM_SHA256",
 		"-H", "user-agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "-H", "accept: text/html,application/json;q=0.9,*/*;q=0.8",
 		"-H", "accept-encoding: gzip, br", "-H", "cookie: sid=0123456789abcdef0123456789abcdef",
-		fmt.Sprintf("https://127.0.0.1:%d%s", port, w.Path),
+	}
+	if w.Body > 0 {
+		file := filepath.Join(l.dir, "posted.bin")
+		if err := os.WriteFile(file, bytes.Repeat([]byte("b"), w.Body), 0o600); err != nil {
+			return outcome{}, err
+		}
+		args = append(args, "-d", file)
+	}
+	if w.Clear {
+		args = append(args, fmt.Sprintf("http://127.0.0.1:%d%s", s.H2C, w.Path))
+	} else {
+		args = append(args, fmt.Sprintf("https://127.0.0.1:%d%s", s.HTTPS, w.Path))
 	}
 	cmd := exec.CommandContext(ctx, "h2load", args...)
 	var out strings.Builder
@@ -151,7 +168,7 @@ func parseH2(out string, length time.Duration) (outcome, error) {
 			o.Errors, good = c3+c4+c5, true
 		}
 	}
-	if !good || protocol != "h2" {
+	if !good || protocol != "h2" && protocol != "h2c" {
 		return o, fmt.Errorf("h2load has no result over h2 (protocol %q)", protocol)
 	}
 	if o.N == 0 {

@@ -29,7 +29,7 @@ func (l *lab) measureIdle(ctx context.Context, res *results) error {
 	}
 	for _, kind := range kinds {
 		for _, p := range l.peers {
-			if p.floor {
+			if p.floor || p.brief {
 				continue // holds two connections for each, and no other state
 			}
 			l.say("%s idle connections (%s): %s", thousands(res.conns), kind, p.name)
@@ -45,7 +45,7 @@ func (l *lab) measureIdle(ctx context.Context, res *results) error {
 			res.idle[cell{kind, p.name}] = s
 		}
 	}
-	return nil
+	return l.measureIdleH2(ctx, res)
 }
 
 func (l *lab) measureIdleOf(ctx context.Context, p present, tls bool, conns int) (idleSample, error) {

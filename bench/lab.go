@@ -31,6 +31,8 @@ type lab struct {
 	origin     *child
 	originPort int // on 127.0.0.1, .2 and .3
 	originAll  int // on all of 127.0.0.0/8
+	origin2    *child
+	origin2At  int // its port
 	up         []*running
 }
 
@@ -88,22 +90,28 @@ func newLab(ctx context.Context, cfg Config, log io.Writer) (*lab, error) {
 }
 
 func (l *lab) startOrigin() error {
-	ports, err := freePorts(2)
+	ports, err := freePorts(3)
 	if err != nil {
 		return err
 	}
-	l.originPort, l.originAll = ports[0], ports[1]
+	l.originPort, l.originAll, l.origin2At = ports[0], ports[1], ports[2]
 	l.origin, err = spawn(l.dir, "origin", l.cfg.LoadCPUs, filepath.Join(l.dir, "bin", "origin"),
 		fmt.Sprintf("127.0.0.1:%d", l.originPort), fmt.Sprintf("127.0.0.2:%d", l.originPort), fmt.Sprintf("127.0.0.3:%d", l.originPort),
 		fmt.Sprintf("*:%d", l.originAll))
+	if err != nil {
+		return err
+	}
+	l.origin2, err = spawn(l.dir, "origin2", l.cfg.LoadCPUs, l.bin("origin2"), fmt.Sprint(l.origin2At))
 	return err
 }
 
 // close ends whatever still runs.
 func (l *lab) close() {
 	l.stopAll()
-	if l.origin != nil {
-		l.origin.stop()
+	for _, c := range []*child{l.origin, l.origin2} {
+		if c != nil {
+			c.stop()
+		}
 	}
 }
 
@@ -126,17 +134,23 @@ func (l *lab) skip(format string, args ...any) {
 
 // startPeer brings one peer up, set up for w.
 func (l *lab) startPeer(ctx context.Context, p present, w workload) (*running, error) {
-	ports, err := freePorts(4)
+	ports, err := freePorts(5)
 	if err != nil {
 		return nil, err
 	}
 	s := site{
-		HTTP: ports[0], HTTPS: ports[1], API: ports[2], Node: ports[3],
+		HTTP: ports[0], HTTPS: ports[1], API: ports[2], Node: ports[3], H2C: ports[4],
 		Threads: max(1, len(l.cfg.ProxyCPUs)), Conns: min(l.files/5*4, mostConns), Files: l.files,
 		Dir: filepath.Join(l.dir, p.name), certificate: l.cert, Routes: w.Routes,
 	}
 	for i := range 3 {
 		s.Servers = append(s.Servers, fmt.Sprintf("127.0.0.%d:%d", i+1, l.originPort))
+	}
+	if w.scaled() {
+		s.Algorithms = w.Algorithm != ""
+		s.Dir += "-" + w.ID
+	} else {
+		s.Behind = local(l.origin2At)
 	}
 	if w.Servers > 0 {
 		s.Servers = manyServers(w.Servers, l.originAll)
@@ -152,7 +166,7 @@ func (l *lab) startPeer(ctx context.Context, p present, w workload) (*running, e
 // startAll brings every peer up that can do w. One that does not come up is skipped.
 func (l *lab) startAll(ctx context.Context, w workload) error {
 	for _, p := range l.peers {
-		if w.scaled() && p.floor {
+		if w.scaled() && (p.floor || p.brief) {
 			continue
 		}
 		if _, err := l.startPeer(ctx, p, w); err != nil {

@@ -81,9 +81,9 @@ func parseFlags(args []string, stderr io.Writer) (Config, error) {
 	proxyCPUs := fs.String("proxy-cpus", "0", "cores of the proxies, which get as many threads")
 	loadCPUs := fs.String("load-cpus", "1", "cores of origin and load generator")
 	fs.BoolVar(&cfg.Short, "short", false, "a quick look: fewer workloads and sizes, 2 rounds of 0.7 s")
-	fs.IntVar(&cfg.Rounds, "rounds", 0, "measurements of each cell (default 5, with -short 2)")
+	fs.IntVar(&cfg.Rounds, "rounds", 0, "measurements of each cell (default 4, with -short 2)")
 	fs.DurationVar(&cfg.Time, "time", 0, "length of one measurement (default 2s, with -short 700ms)")
-	fs.DurationVar(&cfg.Warm, "warm", 0, "load before each measurement (default 700ms, with -short 300ms)")
+	fs.DurationVar(&cfg.Warm, "warm", 0, "load before each measurement (default 500ms, with -short 300ms)")
 	fs.DurationVar(&cfg.Timeout, "timeout", 90*time.Minute, "end everything after this long")
 	fs.StringVar(&cfg.Doc, "doc", "docs/performance.md", "file that the tables are written to; empty = only print them")
 	fs.StringVar(&cfg.Dir, "dir", "bench/run", "scratch directory")
@@ -117,7 +117,7 @@ func parseFlags(args []string, stderr io.Writer) (Config, error) {
 
 // setDefaults fills what depends on -short.
 func (c *Config) setDefaults() {
-	rounds, length, warm := 5, 2*time.Second, 700*time.Millisecond
+	rounds, length, warm := 4, 2*time.Second, 500*time.Millisecond
 	if c.Short {
 		rounds, length, warm = 2, 700*time.Millisecond, 300*time.Millisecond
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -24,16 +26,20 @@ type results struct {
 	rest    map[string]float64  // peer: milliseconds of CPU a second without traffic
 	skipped []string
 	conns   int // idle connections of the memory test
+	connsH2 int // of those over HTTP/2
+	pulse   pulseSample
 }
 
 // measureAll runs the whole plan.
 func (l *lab) measureAll(ctx context.Context) (*results, error) {
 	res := &results{samples: map[cell][]sample{}, idle: map[cell]idleSample{}, rest: map[string]float64{}}
 	var plain []workload
-	var scaled []workload
+	var scaled, algorithms []workload
 	for _, w := range l.cfg.workloads() {
 		switch {
 		case w.TLS && !l.withTLS && w.Streams == 0, w.Streams > 0 && !l.withH2:
+		case w.Algorithm != "":
+			algorithms = append(algorithms, w)
 		case w.scaled():
 			scaled = append(scaled, w)
 		default:
@@ -50,7 +56,15 @@ func (l *lab) measureAll(ctx context.Context) (*results, error) {
 			return nil, err
 		}
 	}
-	if l.cfg.Only == nil || l.cfg.Only.MatchString("idle") {
+	if err := l.measureAlgorithms(ctx, algorithms, res); err != nil {
+		return nil, err
+	}
+	if l.wants("pulse") {
+		if err := l.measurePulse(ctx, res); err != nil {
+			return nil, err
+		}
+	}
+	if l.wants("idle") {
 		if err := l.measureIdle(ctx, res); err != nil {
 			return nil, err
 		}
@@ -96,11 +110,51 @@ func (l *lab) measureScaled(ctx context.Context, w workload, res *results) error
 	return nil
 }
 
+// measureAlgorithms measures every algorithm of a node in a small pool and in a large one, by turns.
+func (l *lab) measureAlgorithms(ctx context.Context, work []workload, res *results) error {
+	i := slices.IndexFunc(l.peers, func(p present) bool { return p.name == ours })
+	if len(work) == 0 || i < 0 {
+		return nil
+	}
+	defer l.stopAll()
+	l.say("starting %s with a rule for each algorithm", ours)
+	bySize := map[int]*running{}
+	for _, w := range work {
+		if bySize[w.Servers] != nil {
+			continue
+		}
+		r, err := l.startPeer(ctx, l.peers[i], w)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			l.skip("%s (%s): %v", ours, w.Name, err)
+			return nil
+		}
+		bySize[w.Servers] = r
+	}
+	for round := range work[0].Rounds {
+		l.say("round %d of %d: algorithms", round+1, work[0].Rounds)
+		for _, w := range work {
+			l.up = []*running{bySize[w.Servers]}
+			err := l.measureUp(ctx, w, round, res)
+			l.up = slices.Collect(maps.Values(bySize)) // for stopAll
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// wants says whether -only leaves something in that is no workload.
+func (l *lab) wants(what string) bool { return l.cfg.Only == nil || l.cfg.Only.MatchString(what) }
+
 // measureUp measures each running peer once. A peer that cannot do it is noted, and the run goes on.
 func (l *lab) measureUp(ctx context.Context, w workload, round int, res *results) error {
 	for i := range l.up {
 		r := l.up[(i+round)%len(l.up)] // so that nobody always follows the same one
-		if w.TLS && r.peer.floor {
+		if (w.TLS || w.Clear) && r.peer.floor || w.Behind && !r.peer.behind || r.peer.brief && round > 0 {
 			continue
 		}
 		s, err := l.measure(ctx, r, w, round)
@@ -141,17 +195,19 @@ func (l *lab) measure(ctx context.Context, r *running, w workload, round int) (s
 	var err error
 	if w.Streams > 0 {
 		if round == 0 { // warm up
-			if _, err = l.generateH2(ctx, w, r.site.HTTPS, max(l.cfg.Warm, 100*time.Millisecond)); err != nil {
+			if _, err = l.generateH2(ctx, w, r.site, max(l.cfg.Warm, 100*time.Millisecond)); err != nil {
 				return sample{}, err
 			}
 		}
 		if err = read(); err == nil {
-			o, err = l.generateH2(ctx, w, r.site.HTTPS, l.cfg.Time)
+			o, err = l.generateH2(ctx, w, r.site, l.cfg.Time)
 		}
 	} else {
 		warm := l.cfg.Warm
-		if w.Servers > 0 && round == 0 {
-			warm *= 4 // every server once, so that connecting is not what is measured
+		if w.Servers > 100 {
+			// Every server once, so that connecting is not what is measured: each time, as unused connections do
+			// not live until the next round.
+			warm = max(warm, 2*time.Second)
 		}
 		limit := warm + l.cfg.Time + 20*time.Second
 		o, err = l.generate(ctx, loadArgs(w, r.site, warm, l.cfg.Time), limit, read)

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/lbnode/lbnode/state"
 )
 
 const (
@@ -58,7 +60,11 @@ func configureNode(ctx context.Context, s site, alive func() bool) error {
 			return err
 		}
 	}
-	return poll(ctx, time.Minute, func(ctx context.Context) error { return a.healthy(ctx, len(s.Servers)+1) })
+	want := len(s.Servers) + 1
+	if s.Behind != "" {
+		want++
+	}
+	return poll(ctx, time.Minute, func(ctx context.Context) error { return a.healthy(ctx, want) })
 }
 
 // nodeObjects returns what a site consists of, pools before what names them.
@@ -77,6 +83,19 @@ func nodeObjects(s site) []object {
 		return create("route", id, fields{"match": fields{"path": path}, "backend_pool": pool})
 	}
 	all = append(all, route("default", "/", "web"), route("api", "/api", "one"), route("static", "/static", "one"))
+	if s.Behind != "" {
+		all = append(all, create("pool", "h2", fields{"protocol": "h2c", "health": fields{"type": "tcp"}}),
+			create("backend", "h2", fields{"address": s.Behind, "pool": "h2"}), route("h2", "/b", "h2"))
+	}
+	if s.Algorithms {
+		for _, a := range state.Algorithms() {
+			v := fields{"match": fields{"path": algorithmPath(a)}, "backend_pool": "web", "algorithm": a}
+			if a == state.ConsistentHash {
+				v["hash"] = fields{"source": state.HashPath}
+			}
+			all = append(all, create("route", "a-"+string(a), v))
+		}
+	}
 	for i, p := range s.Prefixes() {
 		all = append(all, route(fmt.Sprintf("r%05d", i), p, "web"))
 	}

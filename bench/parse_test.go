@@ -158,7 +158,7 @@ func TestTidyVersion(t *testing.T) {
 
 func TestParseFlags(t *testing.T) {
 	t.Parallel()
-	cfg, err := parseFlags([]string{"-short", "-peers", "nginx,relay", "-proxy-cpus", "", "-load-cpus", "2,3", "-only", "tls|h2"}, t.Output())
+	cfg, err := parseFlags([]string{"-short", "-peers", "nginx,relay", "-proxy-cpus", "", "-load-cpus", "2,3", "-only", "^tls|h2-6x"}, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestParseFlags(t *testing.T) {
 	for _, w := range cfg.workloads() {
 		ids = append(ids, w.ID)
 	}
-	if diff := cmp.Diff([]string{"tls", "h2"}, ids); diff != "" {
+	if diff := cmp.Diff([]string{"tls", "h2-6x10"}, ids); diff != "" {
 		t.Errorf("workloads (-want +got):\n%s", diff)
 	}
 	for _, args := range [][]string{

@@ -20,8 +20,13 @@ type peer struct {
 	version []string // arguments that print its version
 	floor   bool     // reads no HTTP: only what needs no rules and no TLS
 	node    bool     // configured over the admin API, once it runs
+	brief   bool     // measured once, as it is far from the others
+	behind  bool     // can speak HTTP/2 in clear text to servers
 	command func(s site) (argv []string, err error)
 }
+
+// ours is the peer that the goals are about.
+const ours = "lbnode"
 
 // running is a peer that serves a site.
 type running struct {
@@ -36,13 +41,13 @@ func peers(cfg Config) []peer {
 		return func(s site) ([]string, error) {
 			return []string{
 				cfg.Node, "--name", "bench", "--data-dir", filepath.Join(s.Dir, "data"), "--engine", engine,
-				"--proxy-addr", local(s.HTTP), "--proxy-tls-addr", local(s.HTTPS), "--tls-cert-file", s.Cert, "--tls-key-file", s.Key,
+				"--proxy-addr", local(s.HTTP), "--proxy-addr", local(s.H2C), "--proxy-tls-addr", local(s.HTTPS), "--tls-cert-file", s.Cert, "--tls-key-file", s.Key,
 				"--api-addr", local(s.API), "--cluster-addr", local(s.Node),
 			}, nil
 		}
 	}
 	return []peer{
-		{name: "haproxy", binary: "haproxy", version: []string{"-v"}, command: func(s site) ([]string, error) {
+		{name: "haproxy", binary: "haproxy", behind: true, version: []string{"-v"}, command: func(s site) ([]string, error) {
 			file, err := s.render("haproxy.cfg")
 			return []string{"haproxy", "-db", "-f", file}, errors.Join(err, s.writeMap())
 		}},
@@ -50,12 +55,12 @@ func peers(cfg Config) []peer {
 			file, err := s.render("nginx.conf")
 			return []string{"nginx", "-p", s.Dir, "-e", filepath.Join(s.Dir, "error.log"), "-c", file}, err
 		}},
-		{name: "caddy", binary: "caddy", version: []string{"version"}, command: func(s site) ([]string, error) {
+		{name: "caddy", binary: "caddy", brief: true, version: []string{"version"}, command: func(s site) ([]string, error) {
 			file, err := s.render("caddy.json")
 			return []string{"caddy", "run", "--config", file}, err
 		}},
-		{name: "lbnode", binary: cfg.Node, version: []string{"version"}, node: true, command: node("auto")},
-		{name: "lbnode-portable", binary: cfg.Node, version: []string{"version"}, node: true, command: node("portable")},
+		{name: ours, binary: cfg.Node, version: []string{"version"}, node: true, behind: true, command: node("auto")},
+		{name: "lbnode-portable", binary: cfg.Node, version: []string{"version"}, node: true, behind: true, brief: true, command: node("portable")},
 		{name: "relay", binary: filepath.Join(cfg.Dir, "bin", "relay"), floor: true, command: func(s site) ([]string, error) {
 			return append([]string{filepath.Join(cfg.Dir, "bin", "relay"), local(s.HTTP)}, s.Servers...), nil
 		}},

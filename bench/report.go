@@ -37,6 +37,7 @@ func makeReport(cfg Config, host machine, peers []present, res *results, began t
 	for _, w := range cfg.workloads() {
 		r.work[w.ID] = w
 		switch {
+		case w.Algorithm != "":
 		case w.Rate > 0:
 			open = append(open, w)
 		case w.scaled():
@@ -56,14 +57,16 @@ func makeReport(cfg Config, host machine, peers []present, res *results, began t
 	if host.Load > 0.5 {
 		fmt.Fprintf(&b, "- **The machine was busy**: its load average was %.1f before the run began. Other work disturbed these figures.\n", host.Load)
 	}
+	r.section(&b, "Goals", "What the project has set itself, and what this run says of it; from the medians of the tables below.", r.goalTable())
 	r.section(&b, "CPU µs a request", "Brackets: ratio to the first column. Range: lowest and highest round. Less is better.",
 		r.table(closed, func(s sample) float64 { return s.CPU }))
 	r.section(&b, "Requests a second", "Origin and load share a core and are often the bottleneck: what a proxy costs shows above.",
 		r.table(closed, func(s sample) float64 { return s.RPS }))
 	r.section(&b, "Latency at a fixed rate", "64 connections, open loop, from the moment a request was due; µs.", r.latency(open))
 	r.section(&b, "Size of the configuration", "CPU µs a request, GET 128 B over 64 connections.", r.table(scaled, func(s sample) float64 { return s.CPU }))
-	r.section(&b, "Memory and rest", fmt.Sprintf("%s keep-alive connections that had one answer each; proportional set size, without the kernel's sockets.",
-		thousands(res.conns)), r.memory())
+	r.section(&b, "Algorithms", "lbnode alone, CPU µs a request, GET 128 B over 64 connections; ip_hash with 64 client addresses, consistent_hash with 50,000 paths.", r.algorithmTable())
+	r.section(&b, "Memory and rest", fmt.Sprintf("%s keep-alive connections (HTTP/2: %s) that had one answer each; proportional set size, without the kernel's sockets.",
+		thousands(res.conns), thousands(res.connsH2)), r.memory())
 	r.errors()
 	r.section(&b, "Not measured, or not as planned", "", r.list())
 	return b.String()
@@ -207,8 +210,10 @@ func (r *reporter) memory() string {
 	total := func(s idleSample) float64 { return float64(s.Total) / (1 << 20) }
 	add("KiB a connection", "plain", perConn)
 	add("KiB a connection, TLS", "tls", perConn)
+	add("KiB a connection, HTTP/2 TLS", "h2", perConn)
 	add("MiB in all", "plain", total)
 	add("MiB in all, TLS", "tls", total)
+	add("MiB in all, HTTP/2 TLS", "h2", total)
 	if len(r.res.rest) > 0 {
 		row := []string{"CPU at rest, ms a second"}
 		for _, p := range r.peers {

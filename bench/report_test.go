@@ -155,3 +155,61 @@ func TestMakeReport(t *testing.T) {
 		t.Errorf("the report has a row or a section that nobody measured:\n%s", got)
 	}
 }
+
+// Goals take the better peer, say nothing of what was not measured, and tell ok from short.
+func TestGoals(t *testing.T) {
+	t.Parallel()
+	cfg, err := parseFlags([]string{"-rounds", "1"}, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := func(cpu float64) []sample { return []sample{{CPU: cpu, outcome: outcome{P99: 10 * cpu}}} }
+	r := &reporter{cfg: cfg, res: &results{
+		samples: map[cell][]sample{
+			{"get-64", "haproxy"}: one(25), {"get-64", "nginx"}: one(20), {"get-64", ours}: one(16), {"get-64", "relay"}: one(10),
+			{"tls", "nginx"}: one(10), {"tls", ours}: one(7.5),
+			{"rate20k", "haproxy"}: one(10), {"rate20k", ours}: one(11.5),
+			{"ip_hash-3", ours}: one(10), {"ip_hash-10000", ours}: one(11),
+			{"routes-10", ours}: one(10), {"routes-50000", ours}: one(12),
+		},
+		idle:  map[cell]idleSample{{"plain", ours}: {PerConn: 1024}},
+		pulse: pulseSample{N: 100, P50: .1, P99: 2, Max: 9},
+	}}
+	got := map[string]string{}
+	for _, g := range r.goals() {
+		if !math.IsNaN(g.value) {
+			got[g.name] = short(g.value) + " " + g.verdict()
+		}
+	}
+	want := map[string]string{
+		"GET 128 B, 64 connections, to the better of haproxy and nginx": "0.80 ok",
+		"GET 128 B, 64 connections, to the relay":                       "1.60 **short**",
+		"TLS GET 128 B, to the better":                                  "0.75 ok",
+		"20,000/s, p99, to the better":                                  "1.15 **short**",
+		"ip_hash, 10,000 backends, to 3":                                "1.10 ok",
+		"50,000 routes, to 10":                                          "1.20 **short**",
+		"Memory of an idle connection":                                  "1.00 ok",
+		"A 5 ms ticker beside saturated loops is late by, p99":          "2.00 ok",
+		"Allocations a request, the rest of the node included":          "0.00 ok",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("goals (-want +got):\n%s", diff)
+	}
+	if table := r.algorithmTable(); !strings.Contains(table, "ip_hash") || !strings.Contains(table, "11.0 (1.10)") || strings.Contains(table, "random") {
+		t.Errorf("the table of algorithms:\n%s", table)
+	}
+}
+
+func TestParsePulse(t *testing.T) {
+	t.Parallel()
+	const log = "started\npulse n=90 p50=0.1 p99=9 max=9\nx\npulse n=100 p50=0.120 p99=1.500 max=3.250\n"
+	if got, err := parsePulse(log); err != nil || got != (pulseSample{N: 100, P50: .12, P99: 1.5, Max: 3.25}) {
+		t.Errorf("parsePulse() = %+v, %v", got, err)
+	}
+	if got, err := parsePulse("pulse n=90 p50=0.1 p99=9 max=9\n"); err == nil {
+		t.Errorf("parsePulse of one line = %+v, want an error", got)
+	}
+	if got, err := metric("# TYPE a counter\na_b 1\na 2.5e+03\n", "a"); err != nil || got != 2500 {
+		t.Errorf("metric() = %v, %v", got, err)
+	}
+}

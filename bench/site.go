@@ -15,14 +15,17 @@ var confFiles embed.FS
 // site is what a proxy is asked to be: where it listens, by which rules it routes, and to whom.
 type site struct {
 	HTTP, HTTPS int // ports on 127.0.0.1
+	H2C         int // the same, for HTTP/2 in clear text
 	API, Node   int // ports of a node's admin API and of its cluster
 	Threads     int
 	Conns       int // the most client connections it has to hold
 	Files       int // limit of open files
 	Dir         string
 	certificate
-	Servers []string // host:port
-	Routes  int      // 0 = the three rules, else also so many prefixes
+	Servers    []string // host:port
+	Behind     string   // host:port of a server that speaks HTTP/2 in clear text; "" = there is none
+	Algorithms bool     // a rule for each algorithm; only nodes
+	Routes     int      // 0 = the three rules, else also so many prefixes
 }
 
 // Prefixes are the paths of the routing table's extra rules, without a slash at the end.

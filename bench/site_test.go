@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/lbnode/lbnode/state"
 )
 
 func testSite(t *testing.T, routes, servers int) site {
 	return site{
-		HTTP: 8001, HTTPS: 8002, API: 8003, Node: 8004, Threads: 1, Conns: 1000, Files: 4000, Dir: t.TempDir(),
+		HTTP: 8001, HTTPS: 8002, API: 8003, Node: 8004, H2C: 8005, Threads: 1, Conns: 1000, Files: 4000, Dir: t.TempDir(),
 		certificate: certificate{Cert: "c.pem", Key: "k.pem", Both: "b.pem"}, Servers: manyServers(servers, 9001), Routes: routes,
 	}
 }
@@ -80,12 +82,23 @@ func TestManyServers(t *testing.T) {
 
 func TestNodeObjects(t *testing.T) {
 	t.Parallel()
-	count := map[string]int{}
-	for _, o := range nodeObjects(testSite(t, 2, 3)) {
-		count[o.Kind]++
-	}
-	if diff := cmp.Diff(map[string]int{"pool": 2, "backend": 4, "route": 5}, count); diff != "" {
-		t.Errorf("objects (-want +got):\n%s", diff)
+	s := testSite(t, 2, 3)
+	full := s
+	full.Behind, full.Algorithms = "127.0.0.1:1", true
+	for _, tt := range []struct {
+		s    site
+		want map[string]int
+	}{
+		{s, map[string]int{"pool": 2, "backend": 4, "route": 5}},
+		{full, map[string]int{"pool": 3, "backend": 5, "route": 6 + len(state.Algorithms())}},
+	} {
+		count := map[string]int{}
+		for _, o := range nodeObjects(tt.s) {
+			count[o.Kind]++
+		}
+		if diff := cmp.Diff(tt.want, count); diff != "" {
+			t.Errorf("objects (-want +got):\n%s", diff)
+		}
 	}
 }
 
@@ -118,6 +131,7 @@ func TestTools(t *testing.T) {
 		{Path: smallPath, Conns: 4, Body: posted, Expect: small},
 		{Path: smallPath, Conns: 4, Expect: small, Rate: 200},
 		{Path: "/s00000/path", Conns: 4, Expect: small, Routes: 50},
+		{Path: "/s00000/path", Conns: 4, Expect: small, Keys: 50, Sources: true},
 	} {
 		ready := false
 		args := loadArgs(w, r.site, 50*time.Millisecond, 200*time.Millisecond)

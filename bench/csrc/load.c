@@ -41,7 +41,7 @@ struct conn {
 
 static struct {
   const char *port, *path;
-  int conns, body, tls, idle;
+  int conns, body, tls, idle, sources;
   long routes, expect;
   double seconds, warm, rate;
 } opt = {.path = "/s", .conns = 1, .seconds = 1, .expect = -1};
@@ -67,7 +67,8 @@ static double now(void) {
 }
 
 static void open_conn(struct conn *c) {
-  if (wire_open(&c->wire, atoi(opt.port), opt.tls)) {
+  int n = opt.sources ? (c - conns) % 250 + 1 : 0;
+  if (wire_open(&c->wire, atoi(opt.port), opt.tls, n ? 0x7f020000 + n : INADDR_LOOPBACK)) {
     perror("load: connect");
     exit(1);
   }
@@ -286,13 +287,13 @@ static float quantile(double q) { return answers ? latency[(long)(q * (answers -
 
 static void usage(void) {
   fprintf(stderr, "usage: load -p PORT [-u PATH] [-c CONNS] [-d SECONDS] [-w WARM-UP] [-r RATE] [-b POST-BYTES]\n"
-                  "            [-n EXPECTED-BODY] [-k ROUTES] [-s (TLS)] [-i (idle)]\n");
+                  "            [-n EXPECTED-BODY] [-k ROUTES] [-s (TLS)] [-i (idle)] [-a (addresses)]\n");
   exit(2);
 }
 
 static void options(int argc, char **argv) {
   int o;
-  while ((o = getopt(argc, argv, "p:u:c:d:w:r:b:n:k:si")) != -1)
+  while ((o = getopt(argc, argv, "p:u:c:d:w:r:b:n:k:sia")) != -1)
     switch (o) {
     case 'p': opt.port = optarg; break;
     case 'u': opt.path = optarg; break;
@@ -305,6 +306,7 @@ static void options(int argc, char **argv) {
     case 'k': opt.routes = atol(optarg); break;
     case 's': opt.tls = 1; break;
     case 'i': opt.idle = 1; break;
+    case 'a': opt.sources = 1; break; /* up to 250 client addresses instead of one */
     default: usage();
     }
   if (!opt.port || opt.conns < 1 || strlen(opt.path) > 512)

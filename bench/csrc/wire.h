@@ -69,11 +69,15 @@ static ssize_t tls_read(SSL *ssl, char *buf, int size) { return (void)ssl, (void
 static ssize_t tls_write(SSL *ssl, const char *buf, int size) { return (void)ssl, (void)buf, (void)size, -1; }
 #endif
 
-static int wire_open(struct wire *w, int port, int tls) {
+/* wire_open connects from a client address of 127.0.0.0/8. */
+static int wire_open(struct wire *w, int port, int tls, unsigned from) {
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   int one = 1;
   w->ssl = NULL;
   w->fd = socket(AF_INET, SOCK_STREAM, 0);
+  struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(from)};
+  if (from != INADDR_LOOPBACK && bind(w->fd, (void *)&own, sizeof own))
+    return -1;
   if (w->fd < 0 || connect(w->fd, (void *)&a, sizeof a))
     return -1;
   setsockopt(w->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);

@@ -79,7 +79,7 @@ var rules = map[string]rule{
 	"bbb/server":              {ours: []string{"bbb/sign", "bbb/xml", "state"}},
 	"bbb/sign":                {},
 	"bbb/xml":                 {},
-	"bench":                   {others: []string{"golang.org/x/sys"}},
+	"bench":                   {ours: []string{"state"}, others: []string{"golang.org/x/sys"}},
 }
 
 // noConsensus lists what must never reach Raft or gossip, not even through another package.
