@@ -57,6 +57,21 @@ func (n *Node) newSpace() *space {
 	}
 }
 
+// Disk says how many bytes may still be written to the data directory's disk, -1 if
+// that is not known, and whether it is full: the node then takes no operators'
+// changes as the leader.
+func (n *Node) Disk() (free int64, full bool) {
+	look := n.cfg.freeSpace
+	if look == nil {
+		look = freeSpace
+	}
+	free, err := look(n.dir.path)
+	if err != nil {
+		free = -1
+	}
+	return free, n.space.full()
+}
+
 // floor is how little may be free beside the reserve.
 func (s *space) floor() int64 {
 	if s == nil {

@@ -30,6 +30,36 @@ type Access struct {
 	MetricsOpen bool
 	// Limiter bounds the answers to wrong tokens.
 	Limiter *auth.Limiter
+	// Refused hears of each request that is not let in, and why: one of DenialReasons. It must not block; nil = nobody.
+	Refused func(reason string)
+}
+
+// Why a request is not let in.
+const (
+	deniedMissing   = "missing"   // no token
+	deniedMalformed = "malformed" // no token of this software, or not whole
+	deniedUnknown   = "unknown"   // deleted, replaced, or of another cluster
+	deniedExpired   = "expired"
+	deniedTooMany   = "too_many" // wrong tokens from this address: it was not even answered which
+	deniedRole      = "role"     // a right token whose role does not do
+	deniedPool      = "pool"     // a right token that is bound to pools
+)
+
+// DenialReasons lists why a request may not be let in.
+func DenialReasons() []string {
+	return []string{deniedMissing, deniedMalformed, deniedUnknown, deniedExpired, deniedTooMany, deniedRole, deniedPool}
+}
+
+func (s *Server) denied(reason string) {
+	if f := s.cfg.Access.Refused; f != nil {
+		f(reason)
+	}
+}
+
+// denial is why a token is refused.
+type denial struct {
+	reason string // one of DenialReasons
+	text   string
 }
 
 // access is what an endpoint asks of who uses it.
@@ -138,8 +168,10 @@ func (s *Server) authorize(r *http.Request, need access) (principal, error) {
 	}
 	switch {
 	case slices.Index(state.Roles(), p.role) < slices.Index(state.Roles(), need.role):
+		s.denied(deniedRole)
 		return p, forbidden(fmt.Sprintf("this needs the role %s; %s has the role %s", need.role, p.actor, p.role))
 	case len(p.pools) > 0 && need.role != state.RoleViewer && !need.bound:
+		s.denied(deniedPool)
 		return p, forbidden(fmt.Sprintf("%s may change only backends and routes of %s", p.actor, strings.Join(p.pools, ", ")))
 	}
 	return p, nil
@@ -161,51 +193,54 @@ func (s *Server) authenticate(r *http.Request) (principal, error) {
 	}
 	header := r.Header.Values("Authorization")
 	if len(header) == 0 {
+		s.denied(deniedMissing)
 		return principal{}, &failure{
 			status: http.StatusUnauthorized, code: api.CodeUnauthorized, challenge: challenge,
 			detail: "this needs a token, as Authorization: Bearer TOKEN",
 		}
 	}
 	p, why := s.bearer(v, bootstrap, header)
-	if why == "" {
+	if why.text == "" {
 		return p, nil
 	}
 	client := clientAddr(r)
 	if wait := s.cfg.Access.Limiter.Fail(client); wait > 0 {
+		s.denied(deniedTooMany)
 		return p, &failure{
 			status: http.StatusTooManyRequests, code: api.CodeTooManyFailures, retryAfter: wait,
 			detail: "too many wrong tokens; wait, or use a right one, which is always let in",
 		}
 	}
-	s.cfg.Logger.LogAttrs(r.Context(), slog.LevelWarn, "api token refused", slog.String("client", client.String()), slog.String("reason", why), slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()))
+	s.cfg.Logger.LogAttrs(r.Context(), slog.LevelWarn, "api token refused", slog.String("client", client.String()), slog.String("reason", why.text), slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()))
+	s.denied(why.reason)
 	return p, &failure{
 		status: http.StatusUnauthorized, code: api.CodeUnauthorized, challenge: challenge + `, error="invalid_token"`,
-		detail: "the token is not valid: " + why,
+		detail: "the token is not valid: " + why.text,
 	}
 }
 
 // bearer finds whose token a request brings, or says why it is nobody's.
-func (s *Server) bearer(v *state.View, bootstrap string, header []string) (p principal, why string) {
+func (s *Server) bearer(v *state.View, bootstrap string, header []string) (p principal, why denial) {
 	scheme, text, _ := strings.Cut(strings.TrimSpace(header[0]), " ")
 	text = strings.TrimSpace(text)
 	if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") || text == "" {
-		return p, "it must come once, as Authorization: Bearer TOKEN"
+		return p, denial{deniedMalformed, "it must come once, as Authorization: Bearer TOKEN"}
 	}
 	if bootstrap != "" && same(text, bootstrap) {
-		return principal{actor: "bootstrap@" + s.cfg.NodeID, role: state.RoleAdmin}, ""
+		return principal{actor: "bootstrap@" + s.cfg.NodeID, role: state.RoleAdmin}, denial{}
 	}
 	id, ok := auth.Parse(text)
 	if !ok {
-		return p, "it is not one of this cluster, or was not copied whole"
+		return p, denial{deniedMalformed, "it is not one of this cluster, or was not copied whole"}
 	}
 	t, ok := v.Token(id)
 	switch {
 	case !ok || !auth.Matches(text, t.Hash):
-		return p, "it was deleted or replaced, or belongs to another cluster"
+		return p, denial{deniedUnknown, "it was deleted or replaced, or belongs to another cluster"}
 	case t.Expired(s.cfg.Now()):
-		return p, "it expired at " + t.ExpiresAt.Format(time.RFC3339)
+		return p, denial{deniedExpired, "it expired at " + t.ExpiresAt.Format(time.RFC3339)}
 	}
-	return principal{actor: "token/" + t.ID, role: t.Role, pools: t.Pools}, ""
+	return principal{actor: "token/" + t.ID, role: t.Role, pools: t.Pools}, denial{}
 }
 
 // same compares without telling by its time how near a text is, or how long.

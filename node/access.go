@@ -110,6 +110,7 @@ func readToken(path string) (string, error) {
 
 // access is what the API is told of it.
 func (n *Node) access(a httpapi.Access) httpapi.Access {
+	a.Refused = func(reason string) { n.guards.refused.WithLabelValues(reason).Inc() }
 	a.Open, a.MetricsOpen = !n.cfg.APIExposed() || n.cfg.Insecure, n.cfg.MetricsOpen
 	a.Bootstrap = func() string {
 		if t := n.token.Load(); t != nil {

@@ -71,6 +71,7 @@ type Node struct {
 	token   atomic.Pointer[string] // of --api-token-file
 	certs   *tlsstore.Store
 	rekeyed rekeyed
+	guards  guardMetrics
 	apiTLS  *tls.Config // nil = the API speaks clear text
 
 	stopping atomic.Bool   // the process ends
@@ -336,6 +337,10 @@ func (n *Node) buildAPI() error {
 		}
 	}
 	if err := reg.Register(newPoolMetrics(n.proxy.Set())); err != nil {
+		return err
+	}
+	n.guards = newGuardMetrics(n.cluster.Disk)
+	if err := reg.Register(n.guards); err != nil {
 		return err
 	}
 	n.backups = newBackups(n, n.cfg)
