@@ -111,6 +111,9 @@ func (l *loop) clientWritable(c *client) bool {
 	case stH2:
 		l.soil(c)
 		l.clockH2(c)
+		if c.readable { // what came meanwhile makes no event any more
+			l.later(c.idx, &c.queued)
+		}
 		return true
 	case stBusy:
 		e := c.e
