@@ -402,6 +402,33 @@ func TestImportXML(t *testing.T) {
 	}
 }
 
+func TestImport_overHTTP(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	send := func(secret, key, body string) int {
+		p := sign.Params{{Name: "expires", Value: fmt.Sprint(w.now.Add(time.Hour).Unix())}, {Name: "frontendKey", Value: key}}
+		return w.do(httptest.NewRequest(http.MethodPost, Path+"import?"+sign.Query(ImportCall, p, secret, sign.SHA512), strings.NewReader(body))).Code
+	}
+	for _, tc := range []struct {
+		secret, key, body string
+		code              int
+	}{
+		{"tenant", "school", document(recordID, "m"), 401},
+		{"server", "school", "<x/>", 400},
+		{"server", "school", strings.Repeat("x", MaxMetadata+1), 413},
+		{"server", "", document(recordID, "m"), 422},
+		{"server", "school", document(recordID, "m"), 201},
+		{"server", "uni-key", document(recordID, "m"), 422}, // another tenant's by now
+	} {
+		if code := send(tc.secret, tc.key, tc.body); code != tc.code {
+			t.Errorf("%s %s: status %d, want %d", tc.secret, tc.key, code, tc.code)
+		}
+	}
+	if r, ok := w.m.View().Recording(recordID); !ok || r.Frontend != "school" || r.Formats[0].URL == "" {
+		t.Errorf("imported: %+v", r)
+	}
+}
+
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -136,8 +136,10 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	what, rest, _ := strings.Cut(rest, "/")
 	switch {
 	case ok && what == "upload" && rest == "" && r.Method == http.MethodPost:
-		s.serveUpload(w, r)
-	case ok && what == "upload" && rest == "":
+		s.serveUpload(w, r, s.upload)
+	case ok && what == "import" && rest == "" && r.Method == http.MethodPost:
+		s.serveUpload(w, r, s.receive)
+	case ok && (what == "upload" || what == "import") && rest == "":
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "an upload is a POST", http.StatusMethodNotAllowed)
 	case !ok || r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -151,13 +153,13 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
-	rec, err := s.upload(r)
+func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request, take func(*http.Request) (state.Recording, error)) {
+	rec, err := take(r)
 	var bad errUpload
 	var refusal *state.Refusal
 	switch {
 	case err == nil:
-		s.cfg.Log.Info("a recording was uploaded", "recording", rec.ID, "frontend", rec.Frontend, "format", rec.Formats[0].Type, "bytes", rec.Formats[0].Bytes)
+		s.cfg.Log.Info("a recording came in", "recording", rec.ID, "frontend", rec.Frontend, "formats", len(rec.Formats))
 		w.WriteHeader(http.StatusCreated)
 		_, _ = io.WriteString(w, rec.ID+"\n")
 	case errors.As(err, &bad):

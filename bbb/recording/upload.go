@@ -15,8 +15,11 @@ import (
 	"github.com/lbnode/lbnode/state"
 )
 
-// UploadCall is the name of an upload in its checksum.
-const UploadCall = "uploadRecording"
+// The names of what servers send, in its checksum.
+const (
+	UploadCall = "uploadRecording"
+	ImportCall = "importRecording"
+)
 
 // Bounds of an upload.
 const (
@@ -41,18 +44,9 @@ func badUpload(format string, args ...any) error {
 // that made it: POST with the query recordID, format, expires (seconds since 1970) and a checksum by the server's secret.
 func (s *Service) upload(r *http.Request) (state.Recording, error) {
 	v := s.cfg.Store.View()
-	var secrets []string
-	for b := range v.Backends() {
-		secrets = append(secrets, b.BBB.Secrets...)
-	}
-	p, _, err := sign.Check(sign.Request{Call: UploadCall, Query: r.URL.RawQuery}, secrets)
+	p, err := s.signed(r, UploadCall)
 	if err != nil {
-		return state.Recording{}, errUpload{http.StatusUnauthorized, "the checksum is not that of a server of ours"}
-	}
-	expires, err := strconv.ParseInt(p.Get("expires"), 10, 64)
-	now := s.cfg.Now()
-	if at := time.Unix(expires, 0); err != nil || now.After(at) || at.After(now.Add(maxExpires)) {
-		return state.Recording{}, errUpload{http.StatusUnauthorized, "expires must be a time within the next 24 hours, in seconds since 1970"}
+		return state.Recording{}, err
 	}
 	id, format := p.Get("recordID"), p.Get("format")
 	if msg := state.CheckRecordingID(id); msg != "" {
@@ -90,6 +84,41 @@ func (s *Service) upload(r *http.Request) (state.Recording, error) {
 		return rec, err
 	}
 	return rec, s.put(r.Context(), rec)
+}
+
+// signed checks that a server of ours has made a request, and not long ago.
+func (s *Service) signed(r *http.Request, call string) (sign.Params, error) {
+	var secrets []string
+	for b := range s.cfg.Store.View().Backends() {
+		secrets = append(secrets, b.BBB.Secrets...)
+	}
+	p, _, err := sign.Check(sign.Request{Call: call, Query: r.URL.RawQuery}, secrets)
+	if err != nil {
+		return nil, errUpload{http.StatusUnauthorized, "the checksum is not that of a server of ours"}
+	}
+	expires, err := strconv.ParseInt(p.Get("expires"), 10, 64)
+	now := s.cfg.Now()
+	if at := time.Unix(expires, 0); err != nil || now.After(at) || at.After(now.Add(maxExpires)) {
+		return nil, errUpload{http.StatusUnauthorized, "expires must be a time within the next 24 hours, in seconds since 1970"}
+	}
+	return p, nil
+}
+
+// receive takes a metadata.xml whose files stay where they are, as its body; the query is that of an upload.
+func (s *Service) receive(r *http.Request) (state.Recording, error) {
+	p, err := s.signed(r, ImportCall)
+	if err != nil {
+		return state.Recording{}, err
+	}
+	doc, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxMetadata))
+	if err != nil {
+		return state.Recording{}, uploadError(err)
+	}
+	rec, err := s.ImportXML(r.Context(), doc, ImportOptions{FrontendKey: p.Get("frontendKey"), MeetingID: p.Get("meetingID")})
+	if errors.Is(err, ErrMetadata) {
+		err = badUpload("%s", err)
+	}
+	return rec, err
 }
 
 // unpacked is what came of an archive.
