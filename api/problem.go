@@ -66,6 +66,7 @@ const (
 	CodeBusy             = "busy"                   // 503: another change of the membership is under way; try again
 	CodeNoLeader         = "no_leader"              // 503: certainly not applied; try again after Retry-After
 	CodeStoreFull        = "store_full"             // 503: the disks of the nodes that could lead are full; Detail names the fix
+	CodeOldMember        = "old_member"             // 409: a member does not understand the change; Detail names whom to upgrade
 	CodeNotReady         = "not_ready"              // 503: of /readyz
 	CodeIndexNotReached  = "index_not_reached"      // 504: this node has not caught up with ?min_index or ?consistency in time
 	CodeOutcomeUnknown   = "outcome_unknown"        // 504: repeat with RequestID as Idempotency-Key

@@ -33,6 +33,8 @@ type addressBook struct {
 type claim struct {
 	Addr  string `json:"addr"`
 	Epoch uint64 `json:"epoch"`
+	// Proto is the highest command protocol that the node understands; 0 = not said.
+	Proto uint8 `json:"proto,omitempty"`
 }
 
 func openAddressBook(path, self string) (*addressBook, error) {
@@ -60,7 +62,7 @@ func (b *addressBook) learn(claims map[string]claim) (news bool) {
 		old, known := b.entries[id]
 		if id == b.self && c.Epoch >= old.Epoch && c.Addr != old.Addr {
 			// A copy of this directory got further than we did; outrank what it said.
-			b.entries[id] = claim{Addr: old.Addr, Epoch: c.Epoch + 1}
+			b.entries[id] = claim{Addr: old.Addr, Epoch: c.Epoch + 1, Proto: old.Proto}
 		}
 		if id == "" || id == b.self || c.Addr == "" || known && c.Epoch <= old.Epoch {
 			continue
@@ -98,6 +100,14 @@ func (b *addressBook) claimed(id string) (string, bool) {
 	defer b.mu.Unlock()
 	c, ok := b.entries[id]
 	return c.Addr, ok
+}
+
+// speaks returns the highest command protocol that a node said it understands, 0
+// if it did not say.
+func (b *addressBook) speaks(id string) uint8 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.entries[id].Proto
 }
 
 // lookup returns the best known address: the node's own word, else gossip's,

@@ -51,6 +51,9 @@ type Config struct {
 	// Essential says of a command that it must be taken although the disk is full:
 	// what the nodes themselves need, not what operators ask for. Nil = none.
 	Essential func(cmd []byte) bool
+	// Requires is the command protocol that a command needs (see Meta.Proto): one that
+	// some member does not understand is not taken. Nil = all understand all.
+	Requires func(cmd []byte) uint8
 	// Sealed lists what the state has, as far as it is applied here, that only this key
 	// opens. Such a key is not removed without force. Nil = nothing is sealed.
 	Sealed func(k transport.Key) []string

@@ -37,6 +37,9 @@ var (
 	// ErrStoreFull says that the leader's disk is full, and every other voter's too.
 	// The request was certainly not carried out.
 	ErrStoreFull = errors.New("disk full")
+	// ErrOldMember says that a member runs a version of lbnode that does not understand
+	// the command. The request was certainly not carried out.
+	ErrOldMember = errors.New("a member is too old")
 	// ErrStuck says that the Raft library refuses all work for good; only a new
 	// process helps.
 	ErrStuck = errors.New("raft is stuck")

@@ -62,18 +62,6 @@ func (n *Node) Members() []Member {
 	return all
 }
 
-// Understands reports whether every member is known to understand a version of the
-// command protocol. One that was never heard of is not.
-func (n *Node) Understands(protocol uint8) bool {
-	own := n.states.currentMeta().Proto[1] >= protocol
-	for _, s := range n.servers() {
-		if id := string(s.ID); id != n.ID() && n.peers.get(id).Meta.Proto[1] < protocol {
-			return false
-		}
-	}
-	return own
-}
-
 // memberStatus weighs gossip's view against whether the node answers us: an
 // answer proves life, and only both together prove death.
 func memberStatus(heard gossip.Status, live, met bool) string {

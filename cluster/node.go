@@ -178,7 +178,7 @@ func newNode(cfg Config, wrap func(boltStore) boltStore) (_ *Node, err error) {
 		return nil, err
 	}
 	n.handleRPC()
-	n.book.announce(claim{Addr: n.mux.Advertise(), Epoch: n.dir.get().Epoch})
+	n.book.announce(claim{Addr: n.mux.Advertise(), Epoch: n.dir.get().Epoch, Proto: n.cfg.Meta.Proto[1]})
 	return n, nil
 }
 

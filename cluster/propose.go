@@ -100,6 +100,9 @@ func (n *Node) applyHere(ctx context.Context, cmd []byte) (resp []byte, index ui
 	if _, ok := n.lead.ready(ctx); !ok {
 		return nil, 0, fmt.Errorf("%w: %s does not lead", errNotTaken, n.ID())
 	}
+	if err := n.understood(cmd); err != nil {
+		return nil, 0, err
+	}
 	if err := n.admit(cmd); err != nil {
 		return nil, 0, err
 	}

@@ -39,6 +39,7 @@ const (
 	codeRefused  = "refused"  // for good
 	codeStopped  = "stopped"
 	codeFull     = "store_full"
+	codeOld      = "old_member"
 	codeNoKey    = "unknown_key"
 	codeBadKey   = "bad_key"
 )
@@ -55,6 +56,7 @@ var codes = []struct {
 	{ErrBusy, codeBusy},
 	{ErrJoinRefused, codeRefused},
 	{ErrStoreFull, codeFull},
+	{ErrOldMember, codeOld},
 	{ErrUnknownKey, codeNoKey},
 	{ErrBadKey, codeBadKey},
 }

@@ -53,3 +53,14 @@ func TestStoreFull(t *testing.T) {
 		t.Errorf("problem = %+v", p)
 	}
 }
+
+// What a member does not understand names whom to upgrade, and says that nothing was changed.
+func TestOldMember(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.store.Fail(apitest.Failure{Err: fmt.Errorf("%w: upgrade n3", state.ErrOldMember)})
+	p := h.do(http.MethodPut, "/pools/web", "{}").problem(http.StatusConflict, api.CodeOldMember)
+	if p.Outcome != api.OutcomeNotApplied || p.Detail != "nothing was changed; put pool \"web\": a member is too old: upgrade n3" {
+		t.Errorf("problem = %+v", p)
+	}
+}

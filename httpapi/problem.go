@@ -104,6 +104,9 @@ func problemOf(err error, write bool) api.Problem {
 	case errors.Is(err, state.ErrStoreFull):
 		set(http.StatusServiceUnavailable, api.CodeStoreFull)
 		p.Detail = "nothing was changed; " + err.Error()
+	case errors.Is(err, state.ErrOldMember):
+		set(http.StatusConflict, api.CodeOldMember)
+		p.Detail = "nothing was changed; " + err.Error()
 	default:
 		set(http.StatusInternalServerError, api.CodeInternal)
 		p.Detail = "internal error; the log of this node has the cause under this request_id"

@@ -43,6 +43,8 @@ func (p proposer) Propose(ctx context.Context, cmd []byte) ([]byte, uint64, erro
 		err = fmt.Errorf("%w: %w", state.ErrOutcomeUnknown, err)
 	case errors.Is(err, cluster.ErrStoreFull):
 		err = renamed{err, state.ErrStoreFull}
+	case errors.Is(err, cluster.ErrOldMember):
+		err = renamed{err, state.ErrOldMember}
 	}
 	return resp, index, err
 }

@@ -212,7 +212,7 @@ func (n *Node) buildCluster() error {
 		NodeID: n.cfg.Name, DataDir: n.cfg.DataDir, Addr: n.cfg.ClusterAddr, Advertise: n.cfg.AdvertiseAddr,
 		Join: n.cfg.Join, BootstrapExpect: n.cfg.BootstrapExpect, NonVoter: n.cfg.NonVoter,
 		Keys: keys, Meta: n.meta(), FSM: n.fsm, InitCommand: initCommand, Logger: n.log, Timing: n.opts.Timing,
-		Reserve: n.cfg.DiskReserve, Essential: essential, Sealed: n.sealedWith,
+		Reserve: n.cfg.DiskReserve, Essential: essential, Requires: requires, Sealed: n.sealedWith,
 	})
 	if err != nil {
 		return err

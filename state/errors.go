@@ -13,4 +13,7 @@ var (
 	// ErrStoreFull says that the leader's disk is full, and that no other node can lead in its place. The
 	// command was certainly not applied. What wraps it names the disk and the fix.
 	ErrStoreFull = errors.New("disk full")
+	// ErrOldMember says that a member of the cluster does not understand the command. It was certainly not
+	// applied. What wraps it names the nodes to upgrade.
+	ErrOldMember = errors.New("a member is too old")
 )
