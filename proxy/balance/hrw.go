@@ -21,7 +21,7 @@ const (
 // hrw is weighted rendezvous hashing (highest random weight) in two levels. Each member sits on one of 128
 // shelves by the hash of its id. A key scores every shelf that is not empty by the shelf's weight, takes
 // the best, and then does the same with the members on it. That is 10 scores for 10 members and about 200
-// for 10,000, with no table to build or keep.
+// for 10,000, with no table to build; the homes of keys that come again are remembered, see memo.
 //
 // Adding, removing or re-weighting a member changes that member's score and its shelf's, no other. So a
 // key moves only to the newcomer or its shelf, or away from the one that left, on every node alike.
@@ -33,6 +33,7 @@ type hrw struct {
 	*group
 	bounded bool
 	shelves []shelf
+	memo    memo
 }
 
 // node is something that a key scores.
@@ -48,7 +49,7 @@ type shelf struct {
 }
 
 func newHRW(g *group) *hrw {
-	p := &hrw{group: g}
+	p := &hrw{group: g, memo: newMemo(len(g.members))}
 	var all [shelves]shelf
 	for i, m := range g.members {
 		seed := xxhash.Sum64String(m.Upstream.ID())
@@ -100,6 +101,16 @@ func grown(u *upstream.Upstream, key uint64, member int) bool {
 
 // home is the member that a key belongs to.
 func (p *hrw) home(key uint64) int {
+	if i := p.memo.get(key); i >= 0 {
+		return i
+	}
+	i := p.work(key)
+	p.memo.put(key, i)
+	return i
+}
+
+// work works out the home of a key.
+func (p *hrw) work(key uint64) int {
 	s := &p.shelves[0]
 	b := score(key, s.node)
 	for i := 1; i < len(p.shelves); i++ {
