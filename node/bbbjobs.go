@@ -17,10 +17,7 @@ import (
 
 	"github.com/lbnode/lbnode/bbb/callback"
 	"github.com/lbnode/lbnode/bbb/recording"
-	"github.com/lbnode/lbnode/bbb/sign"
-	"github.com/lbnode/lbnode/bbb/xml"
 	"github.com/lbnode/lbnode/cluster/transport"
-	"github.com/lbnode/lbnode/state"
 )
 
 const (
@@ -31,7 +28,7 @@ const (
 	clusterFile = ".cluster"
 )
 
-// buildRecordings makes what keeps and plays recordings, and mounts what BigBlueButton servers call.
+// buildRecordings makes what keeps and plays recordings.
 func (n *Node) buildRecordings() error {
 	files, err := n.recordingFiles()
 	if err != nil {
@@ -44,7 +41,6 @@ func (n *Node) buildRecordings() error {
 		return err
 	}
 	n.cluster.Handle(recordingMethod, n.serveRecording)
-	n.proxy.Handle(string(state.CheckBBB), n.withJobs(http.HandlerFunc(n.serveRecordingCalls)))
 	return nil
 }
 
@@ -88,47 +84,6 @@ func (n *Node) withJobs(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	})
-}
-
-const maxForm = 64 << 10
-
-// serveRecordingCalls answers tenants' calls about recordings: /bbb/KEY/…/CALL.
-func (n *Node) serveRecordingCalls(w http.ResponseWriter, r *http.Request) {
-	fail := func(key, message string) {
-		w.Header().Set("Content-Type", xml.ContentType)
-		_, _ = w.Write(xml.Failed(key, message))
-	}
-	segments := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	call := segments[len(segments)-1]
-	if len(segments) < 3 || segments[0] != "bbb" || !strings.Contains(call, "Recording") {
-		fail(xml.KeyUnsupported, "This request is not supported.")
-		return
-	}
-	form := ""
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
-		b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
-		if err != nil {
-			fail(xml.KeyValidation, "The form is too large.")
-			return
-		}
-		form = string(b)
-	}
-	var tenant *state.Frontend
-	for f := range n.store.View().Frontends() {
-		if f.Key == segments[1] && !f.BBB.Disabled {
-			tenant = f
-		}
-	}
-	var secrets []string
-	if tenant != nil {
-		secrets = tenant.AllSecrets()
-	}
-	p, _, err := sign.Check(sign.Request{Call: call, Query: r.URL.RawQuery, Form: form}, secrets)
-	if err != nil {
-		fail(xml.KeyChecksum, "Checksums do not match")
-		return
-	}
-	n.recordings.Serve(w, r, tenant, call, p)
 }
 
 // sweepRecordings removes what is left of deleted recordings on this node's disk, now and then, until ctx ends.

@@ -24,6 +24,7 @@ func (n *Node) startLoops(ctx context.Context) {
 	n.loops.Go(func() { n.fence.follow(ctx) })
 	n.loops.Go(func() { n.deadlines.run(ctx) })
 	n.loops.Go(func() { n.loads.run(ctx) })
+	n.loops.Go(func() { n.bbbPoller.Run(ctx) })
 	n.loops.Go(func() { n.sweepRecordings(ctx) })
 	n.loops.Go(func() {
 		report := func(err error) { n.log.Error("the last view could not be kept on disk", "error", err) }
@@ -104,6 +105,7 @@ func (n *Node) lead(ctx, term context.Context) {
 	work.Go(func() { n.revertUnconfirmed(term) })
 	work.Go(func() { n.shedLeadership(term) })
 	work.Go(func() { n.callbacks.Lead(term) })
+	work.Go(func() { n.bbbControl.Lead(term) })
 	work.Go(func() { n.resealAll(term) })
 	if err := n.health.Lead(term); err != nil && term.Err() == nil {
 		n.log.Error("verdicts are not being committed", "error", err)

@@ -20,7 +20,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lbnode/lbnode/bbb/callback"
+	"github.com/lbnode/lbnode/bbb/control"
+	"github.com/lbnode/lbnode/bbb/load"
 	"github.com/lbnode/lbnode/bbb/recording"
+	"github.com/lbnode/lbnode/bbb/server"
 	"github.com/lbnode/lbnode/cluster"
 	"github.com/lbnode/lbnode/cluster/gossip"
 	"github.com/lbnode/lbnode/cluster/transport"
@@ -87,6 +90,10 @@ type Node struct {
 	loads     *loads
 
 	callbacks     *callback.Sender
+	servers       *server.Client
+	bbbLoads      *load.Table
+	bbbPoller     *load.Poller
+	bbbControl    *control.Control
 	callbackProxy *callback.Proxy
 	recordings    *recording.Service
 
@@ -118,7 +125,7 @@ func New(cfg config.Config, opts Options) (_ *Node, err error) {
 			err = errors.Join(err, n.cleanup.close())
 		}
 	}()
-	for _, build := range []func() error{n.buildState, n.buildAccess, n.buildAPITLS, n.listenAPI, n.buildCluster, n.buildProxy, n.buildHealth, n.buildCallbacks, n.buildRecordings, n.buildAPI} {
+	for _, build := range []func() error{n.buildState, n.buildAccess, n.buildAPITLS, n.listenAPI, n.buildCluster, n.buildProxy, n.buildServers, n.buildHealth, n.buildCallbacks, n.buildRecordings, n.buildGateway, n.buildAPI} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -302,7 +309,7 @@ func (n *Node) buildHealth() (err error) {
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
 	cfg.Voter, cfg.Score = n.votes, n.cluster.HealthScore
 	cfg.Committer, cfg.Electorate, cfg.Overlay = n.store, electorate{n.cluster}, n.proxy.Set()
-	cfg.ClientCertificate = n.certs.ByID
+	cfg.ClientCertificate, cfg.BBB = n.certs.ByID, n.checkServer
 	cfg.InFlight, cfg.Applied = n.proxy.Set().InFlight, n.proxy.Set().Applied
 	if n.health, err = health.New(cfg); err != nil {
 		return err
