@@ -18,6 +18,7 @@ import (
 	"github.com/lbnode/lbnode/bbb/callback"
 	"github.com/lbnode/lbnode/bbb/recording"
 	"github.com/lbnode/lbnode/cluster/transport"
+	"github.com/lbnode/lbnode/state"
 )
 
 const (
