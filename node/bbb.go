@@ -9,7 +9,7 @@ import (
 
 	"github.com/lbnode/lbnode/bbb"
 	"github.com/lbnode/lbnode/bbb/control"
-	"github.com/lbnode/lbnode/bbb/load"
+	bbbload "github.com/lbnode/lbnode/bbb/load"
 	"github.com/lbnode/lbnode/bbb/server"
 	"github.com/lbnode/lbnode/bbb/sign"
 	"github.com/lbnode/lbnode/state"
@@ -29,13 +29,13 @@ func (n *Node) buildServers() (err error) {
 
 // buildGateway makes what serves tenants, and mounts it.
 func (n *Node) buildGateway() (err error) {
-	n.bbbLoads = load.NewTable(time.Now, n.bbbVeto)
+	n.bbbLoads = bbbload.NewTable(time.Now, n.bbbVeto)
 	ccfg := control.DefaultConfig()
 	ccfg.Store, ccfg.Table, ccfg.Call, ccfg.Logger = n.store, n.bbbLoads, n.callServer, n.log
 	if n.bbbControl, err = control.New(ccfg); err != nil {
 		return err
 	}
-	n.bbbPoller, err = load.NewPoller(load.Config{
+	n.bbbPoller, err = bbbload.NewPoller(bbbload.Config{
 		Table: n.bbbLoads, View: n.store.View, Call: n.callServer, Timeout: bbbTimeout, Logger: n.log, Now: time.Now,
 		Jitter: rand.Float64, Polled: n.bbbControl.Polled,
 	})
@@ -61,7 +61,7 @@ func (n *Node) bbbVeto(backendID string) string {
 	return ""
 }
 
-// callServer implements [load.Call].
+// callServer implements [bbbload.Call].
 func (n *Node) callServer(ctx context.Context, b *state.BackendSpec, call string, p sign.Params) ([]byte, error) {
 	s, err := server.Of(b)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 
 	"github.com/lbnode/lbnode/bbb/callback"
 	"github.com/lbnode/lbnode/bbb/control"
-	"github.com/lbnode/lbnode/bbb/load"
+	bbbload "github.com/lbnode/lbnode/bbb/load"
 	"github.com/lbnode/lbnode/bbb/recording"
 	"github.com/lbnode/lbnode/bbb/server"
 	"github.com/lbnode/lbnode/cluster"
@@ -91,8 +91,8 @@ type Node struct {
 
 	callbacks     *callback.Sender
 	servers       *server.Client
-	bbbLoads      *load.Table
-	bbbPoller     *load.Poller
+	bbbLoads      *bbbload.Table
+	bbbPoller     *bbbload.Poller
 	bbbControl    *control.Control
 	callbackProxy *callback.Proxy
 	recordings    *recording.Service
