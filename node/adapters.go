@@ -146,6 +146,8 @@ func (r apiRuntime) Backend(id string) httpapi.BackendRuntime {
 	if rt.Share < 1 {
 		out.SlowShare = rt.Share
 	}
+	bbb := r.n.bbbLoads.Status(id)
+	out.Meetings, out.Attendees = bbb.Meetings, bbb.Attendees
 	return out
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	bbbload "github.com/lbnode/lbnode/bbb/load"
 	"github.com/lbnode/lbnode/cluster/transport"
 	"github.com/lbnode/lbnode/httpapi"
 )
@@ -50,6 +51,9 @@ func (l *loads) Report(id string, r httpapi.LoadReport) {
 // take uses a report on this node.
 func (l *loads) take(id string, r httpapi.LoadReport) {
 	l.n.proxy.Set().SetLoad(id, r.Load)
+	if r.Counted {
+		l.n.bbbLoads.Merge(bbbload.News{Reports: map[string]bbbload.Report{id: {Counted: true, Meetings: r.Meetings, Attendees: r.Attendees, Load: r.Load}}})
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen[id] = time.Now()
