@@ -97,6 +97,8 @@ type ApplyInput struct {
 	Pools     []json.RawMessage `json:"pools"`
 	Routes    []json.RawMessage `json:"routes"`
 	Frontends []json.RawMessage `json:"frontends"`
+	// Settings are those of the cluster, as in PUT /settings; left out = they stay, also with prune.
+	Settings json.RawMessage `json:"settings,omitempty"`
 }
 
 // ApplyResult is the answer of POST /apply.

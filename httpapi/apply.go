@@ -43,6 +43,7 @@ func applyDocument(c *call) (answer, error) {
 	d.want(state.KindBackend, in.Backends)
 	d.want(state.KindRoute, in.Routes)
 	d.want(state.KindFrontend, in.Frontends)
+	d.wantSettings(in.Settings)
 	if len(d.errs) > 0 {
 		return answer{}, d.errs
 	}
@@ -113,6 +114,25 @@ func (d *desired) want(k state.Kind, objects []json.RawMessage) {
 			d.change(k, named.ID, value, at, l)
 		}
 	}
+}
+
+// wantSettings adds those of the cluster, which are there before they are first written.
+func (d *desired) wantSettings(raw json.RawMessage) {
+	if raw == nil {
+		return
+	}
+	at := "/settings"
+	value, l, errs := resourceOf(state.KindSettings).whole(raw, state.SettingsID)
+	for _, e := range errs {
+		d.errs = append(d.errs, strictjson.Error{Pointer: at + e.Pointer, Message: e.Message})
+	}
+	if len(errs) > 0 {
+		return
+	}
+	if spec, bad := state.DecodeSpec(state.KindSettings, value, nil); len(bad) == 0 && reflect.DeepEqual(d.v.Settings().Spec(), spec) {
+		return
+	}
+	d.change(state.KindSettings, state.SettingsID, value, at, l)
 }
 
 // change adds an operation if an object is not already as it is wanted.

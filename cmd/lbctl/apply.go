@@ -22,7 +22,7 @@ func (a *app) applyCmd(plan bool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "apply -f FILE", Short: "Make the configuration what a file says, in one change", Args: noArgs,
 		Long: `Make the configuration what a file says, in one change: a YAML or JSON document with the lists backends, pools, routes
-and frontends, each object with its id. What is already so is not touched. With --prune, objects that a list does not name are
+and frontends, each object with its id, and the cluster's settings. What is already so is not touched. With --prune, objects that a list does not name are
 deleted, backends by draining; a list that is left out is not touched. "lbctl plan" shows what would change.
 
 With --confirm-within 5m the cluster undoes the change by itself unless "lbctl confirm" comes in time: for changes that may cut
