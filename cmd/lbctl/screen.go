@@ -64,12 +64,19 @@ func (s *screen) height() int {
 	return h
 }
 
-func (s *screen) width() int {
-	w, _, err := term.GetSize(s.fd)
-	if err != nil || w <= 0 {
+func (s *screen) width() int { return columns(s.w) }
+
+// columns is how wide a terminal is; 80 where nobody knows.
+func columns(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
 		return 80
 	}
-	return w
+	n, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || n <= 0 {
+		return 80
+	}
+	return n
 }
 
 func (s *screen) draw(lines []string) {

@@ -224,7 +224,8 @@ func (a *app) progress(pending []target, last map[string]string) {
 		line += t.id + ": " + firstOf(last[t.id], "no answer")
 	}
 	if line != "" {
-		line = "waiting: " + clean(line)
+		// A line that wraps could not be drawn over: only its last row would be wiped.
+		line = cut("waiting: "+clean(line), columns(a.stderr)-1)
 	}
 	fmt.Fprint(a.stderr, "\r\x1b[K"+line)
 }

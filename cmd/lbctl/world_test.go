@@ -24,7 +24,15 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// envMain makes the test binary be lbctl: for tests that need a process of its own.
+const envMain = "LBCTL_TEST_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(envMain) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var epoch = time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC)
 
