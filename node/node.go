@@ -73,9 +73,11 @@ type Node struct {
 	reloads chan struct{}
 	token   atomic.Pointer[string] // of --api-token-file
 	certs   *tlsstore.Store
-	rekeyed rekeyed
-	guards  guardMetrics
-	apiTLS  *tls.Config // nil = the API speaks clear text
+
+	b3Secret atomic.Pointer[[]byte] // of --b3scale-jwt-secret-file
+	rekeyed  rekeyed
+	guards   guardMetrics
+	apiTLS   *tls.Config // nil = the API speaks clear text
 
 	stopping atomic.Bool   // the process ends
 	drained  atomic.Bool   // by an operator
@@ -369,8 +371,12 @@ func (n *Node) buildAPI() error {
 	if n.admin, err = httpapi.New(cfg); err != nil {
 		return err
 	}
+	handler, err := n.buildB3API(cfg.Access)
+	if err != nil {
+		return err
+	}
 	n.api = &http.Server{
-		Handler: n.admin, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(n.log.With("part", "api").Handler(), slog.LevelDebug),
 	}
 	return nil

@@ -75,6 +75,7 @@ var rules = map[string]rule{
 	"bbb/load":                {ours: []string{"state", "bbb/place", "bbb/sign", "bbb/xml"}},
 	"bbb/control":             {ours: []string{"state", "bbb/ids", "bbb/load", "bbb/sign", "bbb/xml"}},
 	"bbb":                     {ours: []string{"state", "bbb/ids", "bbb/load", "bbb/place", "bbb/server", "bbb/sign", "bbb/xml"}},
+	"bbb/b3api":               {ours: []string{"bbb/load", "bbb/server", "internal/auth", "state"}},
 	"bbb/bbbtest":             {},
 	"bbb/server":              {ours: []string{"bbb/sign", "bbb/xml", "state"}},
 	"bbb/sign":                {},
@@ -83,7 +84,7 @@ var rules = map[string]rule{
 }
 
 // noConsensus lists what must never reach Raft or gossip, not even through another package.
-var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/http2", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/accesslog", "proxy/engine", "httpapi", "api", "client", "bbb/callback", "bbb/recording"}
+var noConsensus = []string{"state", "stats", "health", "proxy", "proxy/http1", "proxy/http2", "proxy/upstream", "proxy/balance", "proxy/route", "proxy/portable", "proxy/accesslog", "proxy/engine", "httpapi", "api", "client", "bbb/b3api", "bbb/callback", "bbb/recording"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

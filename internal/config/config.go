@@ -48,6 +48,8 @@ type Config struct {
 	// CallbackNetworks are those besides public ones that callbacks of BigBlueButton may go to.
 	CallbackNetworks []netip.Prefix
 
+	B3scaleJWTSecretFile string // signs the tokens of b3scale's API; "" = they are not accepted
+
 	RecordingsDir       string // where files of recordings are; "" = nowhere
 	RecordingsShared    bool   // all nodes see the same directory
 	RecordingsBucket    string // URL of a bucket instead; "" = none

@@ -65,6 +65,7 @@ func (c *Config) options() []option {
 		duration("backup-interval", "how often, if an operator changed something", &c.BackupInterval),
 		number("backup-keep", "how many backups of this node are kept", &c.BackupKeep),
 		prefixes("callback-networks", "private networks that callbacks of BigBlueButton may go to, besides public addresses, separated by commas", &c.CallbackNetworks),
+		text("b3scale-jwt-secret-file", "the secret of b3scale's tokens (B3SCALE_API_JWT_SECRET), by which b3scalectl and b3scaleagent get in", "FILE", &c.B3scaleJWTSecretFile),
 		text("recordings-dir", "directory for the files of BigBlueButton recordings (default: none are kept)", "DIR", &c.RecordingsDir),
 		toggle("recordings-shared", "all nodes see the same --recordings-dir", &c.RecordingsShared),
 		text("recordings-bucket", "URL of a bucket of S3 or the like for them instead: https://HOST/BUCKET", "URL", &c.RecordingsBucket),
