@@ -45,10 +45,33 @@ func (g *Gateway) back(q *request, a *server.Answer) answer {
 	return answer{doc: doc}
 }
 
+// newest is a view that is as new as the leader's was, unless it cannot be had in time.
+func (g *Gateway) newest(ctx context.Context) *state.View {
+	if g.cfg.CatchUp != nil {
+		ctx, cancel := context.WithTimeout(ctx, g.cfg.CatchUpWithin)
+		defer cancel()
+		if err := g.cfg.CatchUp(ctx); err != nil {
+			g.cfg.Log.Debug("answered by what this node has", "error", err)
+		}
+	}
+	return g.cfg.Store.View()
+}
+
+// meeting finds the meeting that a call is about. Another node may have created it a moment ago.
+func (g *Gateway) meeting(ctx context.Context, q *request) (*state.View, *state.Meeting, bool) {
+	id := q.p.Get("meetingID")
+	v := g.cfg.Store.View()
+	m, ok := v.Meeting(q.ID, id)
+	if !ok {
+		v = g.newest(ctx)
+		m, ok = v.Meeting(q.ID, id)
+	}
+	return v, m, ok
+}
+
 // join sends a browser to the server that has the meeting, or asks it for the tenant if the browser is to stay.
 func (g *Gateway) join(ctx context.Context, q *request) answer {
-	v := g.cfg.Store.View()
-	m, ok := v.Meeting(q.ID, q.p.Get("meetingID"))
+	v, m, ok := g.meeting(ctx, q)
 	if !ok {
 		return notFound
 	}
@@ -102,7 +125,7 @@ func (g *Gateway) full(v *state.View, t tenant, m *state.Meeting) bool {
 
 // pass forwards a call about a meeting to the server that has it.
 func (g *Gateway) pass(ctx context.Context, q *request) answer {
-	m, ok := g.cfg.Store.View().Meeting(q.ID, q.p.Get("meetingID"))
+	_, m, ok := g.meeting(ctx, q)
 	switch {
 	case !ok && q.call == "isMeetingRunning":
 		return answer{doc: xml.Answer(xml.Field{Name: "running", Text: "false"})}
@@ -133,7 +156,7 @@ const maxAsked = 64
 
 // list is the meetings of the tenant on all servers that have some of it. Those that do not answer in time are left out.
 func (g *Gateway) list(ctx context.Context, q *request) answer {
-	v := g.cfg.Store.View()
+	v := g.newest(ctx)
 	var backends []string
 	seen := map[string]bool{}
 	for m := range v.MeetingsOf(q.ID) {

@@ -44,16 +44,20 @@ type Config struct {
 	Loads      *load.Table
 	Recordings Recordings // nil = there are none
 	Callbacks  Callbacks  // nil = URLs stay as they are
-	Log        *slog.Logger
-	Now        func() time.Time
-	Deadline   time.Duration // of a whole call, but getMeetings
-	ListWithin time.Duration // getMeetings leaves out servers that take longer
-	MaxBody    int64         // bytes of a request's body
+	// CatchUp brings Store up to what the leader has at the time of the call. It is for meetings that another node has
+	// just created; when it fails, this node answers by what it has. nil = always so.
+	CatchUp       func(ctx context.Context) error
+	CatchUpWithin time.Duration
+	Log           *slog.Logger
+	Now           func() time.Time
+	Deadline      time.Duration // of a whole call, but getMeetings
+	ListWithin    time.Duration // getMeetings leaves out servers that take longer
+	MaxBody       int64         // bytes of a request's body
 }
 
 // DefaultConfig has every default.
 func DefaultConfig() Config {
-	return Config{Now: time.Now, Deadline: 30 * time.Second, ListWithin: 5 * time.Second, MaxBody: 32 << 20}
+	return Config{Now: time.Now, CatchUpWithin: 2 * time.Second, Deadline: 30 * time.Second, ListWithin: 5 * time.Second, MaxBody: 32 << 20}
 }
 
 // Validate names the first field that cannot be used.
@@ -61,8 +65,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Store == nil, c.Client == nil, c.Loads == nil, c.Log == nil, c.Now == nil:
 		return errors.New("bbb: config: Store, Client, Loads, Log and Now must not be nil")
-	case c.Deadline <= 0 || c.ListWithin <= 0 || c.MaxBody <= 0:
-		return errors.New("bbb: config: Deadline, ListWithin and MaxBody must be positive")
+	case c.CatchUpWithin <= 0 || c.Deadline <= 0 || c.ListWithin <= 0 || c.MaxBody <= 0:
+		return errors.New("bbb: config: CatchUpWithin, Deadline, ListWithin and MaxBody must be positive")
 	}
 	return nil
 }
@@ -257,6 +261,7 @@ func hostOf(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
+// baseOf is our own address as the client has called it. The proxy core has seen to it that the field tells the truth.
 func baseOf(r *http.Request) string {
 	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
 		return "https://" + r.Host

@@ -198,8 +198,11 @@ func (c *campus) drains() {
 	had := c.servers[on].Meetings()
 	c.nodes[0].must(2, http.MethodPost, "/backends/"+backendOf(on)+"/disable?wait=applied", nil)
 	for i := range 9 {
-		if err := c.nodes[i%3].create(fmt.Sprintf("later-%d", i)); err != nil {
+		id, next := fmt.Sprintf("later-%d", i), c.nodes[(i+1)%3]
+		if err := c.nodes[i%3].create(id); err != nil {
 			c.t.Error(err)
+		} else if doc, _, err := next.ask("getMeetingInfo", "meetingID", id); err != nil || !strings.Contains(doc, "<meetingID>"+id+"<") {
+			c.t.Errorf("getMeetingInfo on %s at once: %s, %v", next.name, doc, err)
 		}
 	}
 	if got := c.servers[on].Meetings(); !slices.Equal(got, had) {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/lbnode/lbnode/api"
 	"github.com/lbnode/lbnode/bbb"
 	"github.com/lbnode/lbnode/bbb/control"
 	bbbload "github.com/lbnode/lbnode/bbb/load"
@@ -45,12 +46,24 @@ func (n *Node) buildGateway() (err error) {
 	gcfg := bbb.DefaultConfig()
 	gcfg.Store, gcfg.Client, gcfg.Loads, gcfg.Log = n.store, n.servers, n.bbbLoads, n.log
 	gcfg.Recordings, gcfg.Callbacks = n.recordings, n.callbackProxy
+	gcfg.CatchUp = n.catchUp
 	g, err := bbb.New(gcfg)
 	if err != nil {
 		return err
 	}
 	n.proxy.Handle(string(state.CheckBBB), n.withJobs(g))
 	return nil
+}
+
+// catchUp waits for what the leader has, and not for a leader.
+func (n *Node) catchUp(ctx context.Context) error {
+	switch n.cluster.Status().LeaderID {
+	case "":
+		return state.ErrNoLeader
+	case n.ID():
+		return nil
+	}
+	return apiReads{n.cluster}.CatchUp(ctx, api.ReadLeader)
 }
 
 // bbbVeto is why this node sends nothing new to a server: its own probes have just found it dead.
