@@ -87,6 +87,19 @@ func RequestHeader(in http.Header, host string, c Client) http.Header {
 	return out
 }
 
+// mountedHeader makes the fields that a mounted handler gets from those that came: all of them, but for forwarding
+// fields that nobody vouches for, and with X-Forwarded-Proto for the scheme of the URL that the client used.
+func mountedHeader(in http.Header, scheme string, trusted bool) http.Header {
+	out := make(http.Header, len(in)+1)
+	for name, values := range in {
+		if !forwarding(name, http1.Identify(name)) || trusted && strings.IndexByte(name, '_') < 0 {
+			out[name] = values
+		}
+	}
+	out["X-Forwarded-Proto"] = []string{scheme}
+	return out
+}
+
 // setForwarding says who the client is. Behind a trusted proxy the chain grows; otherwise it begins here.
 func setForwarding(out http.Header, host string, c Client) {
 	peer := "unknown"

@@ -154,7 +154,8 @@ func (p *Proxy) Update(v *state.View) error {
 func (p *Proxy) SetStickyKeys(keys [][]byte) { p.set.SetStickyKeys(keys) }
 
 // Handle mounts a handler for all routes into pools of a kind, which is the pool's health check type; nil
-// takes it away. The handler gets the request untouched after it was matched, and its answer is counted.
+// takes it away. The handler gets the request after it was matched, without the forwarding fields of peers that are
+// not trusted; X-Forwarded-Proto is always there and true. Its answer is counted.
 func (p *Proxy) Handle(kind string, h http.Handler) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -241,7 +241,10 @@ func (s *serving) prepare() {
 // mount lets a mounted handler answer.
 func (s *serving) mount(h http.Handler) {
 	c := &countingWriter{ResponseWriter: s.w}
-	h.ServeHTTP(c, s.r)
+	r := new(http.Request)
+	*r = *s.r
+	r.Header = mountedHeader(s.r.Header, s.client.scheme(&s.req), s.client.Trusted)
+	h.ServeHTTP(c, r)
 	s.status, s.bytesOut, s.kind = c.status, c.bytes, stats.OK
 	if s.status == 0 {
 		s.status = http.StatusOK

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -234,6 +235,30 @@ func TestHandle_mounted(t *testing.T) {
 	}
 	if s := b.proxy.Stats().Snapshot("n"); s.Routes["r"].Classes[2] != 2 || s.Routes["r"].BytesOut != 11 {
 		t.Errorf("stats = %+v", s.Routes["r"])
+	}
+}
+
+// A mounted handler can believe X-Forwarded-Proto: it is made up here unless a trusted proxy says it.
+func TestHandle_forwarded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		trusted []netip.Prefix
+		want    string
+	}{
+		"from anyone":          {nil, `["http"] []`},
+		"from a trusted proxy": {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, `["https"] ["h"]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := simple(t, named("a"), func(p *proxy.Config, _ *portable.Config) { p.TrustedProxies = c.trusted })
+			b.proxy.Handle("http", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				fmt.Fprintf(w, "%q %q %s", r.Header["X-Forwarded-Proto"], r.Header["X-Forwarded-Host"], r.Header.Get("X-Kept"))
+			}))
+			got := b.raw("GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\nX-Kept: kept\r\nConnection: close\r\n\r\n")
+			if !strings.HasSuffix(got, c.want+" kept") {
+				t.Errorf("the handler saw %q, want %s kept", got, c.want)
+			}
+		})
 	}
 }
 
