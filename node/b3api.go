@@ -31,6 +31,7 @@ func (n *Node) buildB3API(access httpapi.Access) (http.Handler, error) {
 	cfg := b3api.DefaultConfig()
 	cfg.NodeID, cfg.Version, cfg.Logger, cfg.NewID = n.ID(), n.opts.Version, n.log, httpapi.DefaultConfig().NewID
 	cfg.Store, cfg.Table, cfg.Tokens, cfg.Limiter = n.store, n.bbbLoads, b3Tokens{n.admin}, access.Limiter
+	cfg.Meetings, cfg.Recordings = n.bbbControl, n.recordings
 	cfg.Secret = func() []byte {
 		if s := n.b3Secret.Load(); s != nil {
 			return *s
@@ -41,6 +42,7 @@ func (n *Node) buildB3API(access httpapi.Access) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.cleanup.push(func() error { b3.Close(); return nil })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rest, ok := strings.CutPrefix(r.URL.Path, b3api.Path); ok && (rest == "" || rest[0] == '/') {
 			b3.ServeHTTP(w, r)

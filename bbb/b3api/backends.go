@@ -2,6 +2,7 @@ package b3api
 
 import (
 	"cmp"
+	"crypto/hmac"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,6 +95,18 @@ func (c *call) createBackend() (any, error) {
 		return nil, err
 	}
 	v := c.view()
+	if b := c.adoptable(v, in.BBB); b != nil {
+		spec := b.BackendSpec
+		spec.BBB.AgentRef, spec.LoadFactor = c.who.ref, in.LoadFactor
+		o, err := op(state.VerbPut, &spec, b.ModifyIndex)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.txn(o); err != nil {
+			return nil, err
+		}
+		return c.shownBackend(b.ID)
+	}
 	if err := taken(v, in.BBB.Host, ""); err != nil {
 		return nil, err
 	}
@@ -116,6 +129,21 @@ func (c *call) createBackend() (any, error) {
 		return nil, err
 	}
 	return c.shownBackend(spec.ID)
+}
+
+// adoptable is the backend that an operator made and that the agent which calls shows to be its own, by the secret; nil =
+// there is none. It stays as it is but for its agent.
+func (c *call) adoptable(v *state.View, at backendBBB) *state.Backend {
+	if !c.who.agent() || c.who.ref == "" {
+		return nil
+	}
+	for b := range v.Backends() {
+		known := hmac.Equal([]byte(b.BBB.Secret()), []byte(at.Secret))
+		if isServer(v, b) && b.BBB.AgentRef == "" && canonical(b.Address) == canonical(at.Host) && known {
+			return b
+		}
+	}
+	return nil
 }
 
 // shownBackend shows a backend that was just changed.
@@ -170,6 +198,12 @@ func (c *call) patchBackend() (any, error) {
 		next := old
 		next.Settings.Tags = slices.Clone(old.Settings.Tags)
 		if err := decodeOnto(body, &next); err != nil {
+			return nil, err
+		}
+		alias := struct { // b3scaleagent calls bbb so
+			BBB *backendBBB `json:"backend"`
+		}{&next.BBB}
+		if err := decodeOnto(body, &alias); err != nil {
 			return nil, err
 		}
 		if next.BBB.Secret == "" { // not shown, so not to be lost by sending back what was

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/lbnode/lbnode/bbb/control"
 	"github.com/lbnode/lbnode/bbb/load"
+	"github.com/lbnode/lbnode/bbb/recording"
 	"github.com/lbnode/lbnode/internal/auth"
 	"github.com/lbnode/lbnode/state"
 )
@@ -35,14 +37,29 @@ type Tokens interface {
 	Identify(r *http.Request) (who Identity, status int)
 }
 
+// Meetings ends meetings. Its methods block until their servers were asked.
+type Meetings interface {
+	End(ctx context.Context, meetings ...*state.Meeting) (control.Ended, error)
+	EndAll(ctx context.Context, backendID string) (control.Ended, error)
+}
+
+// Recordings is the index of recordings, as [recording.Service] has it. Its methods block until a change is applied.
+type Recordings interface {
+	ImportXML(ctx context.Context, doc []byte, o recording.ImportOptions) (state.Recording, error)
+	SetVisibility(ctx context.Context, id, visibility string) (found bool, _ error)
+}
+
 // Config is what a Server is made of. All fields are needed but Secret.
 type Config struct {
 	NodeID, Version string
 
-	Store   Store
-	Table   *load.Table
-	Tokens  Tokens
-	Limiter *auth.Limiter // bounds the answers to wrong tokens
+	Store  Store
+	Table  *load.Table
+	Tokens Tokens
+
+	Meetings   Meetings
+	Recordings Recordings
+	Limiter    *auth.Limiter // bounds the answers to wrong tokens
 	// Secret returns the key that tokens of b3scale are signed with; none = such tokens are not accepted.
 	Secret func() []byte
 
@@ -70,6 +87,8 @@ func (c Config) Validate() error {
 		{c.Store != nil, "Store"},
 		{c.Table != nil, "Table"},
 		{c.Tokens != nil, "Tokens"},
+		{c.Meetings != nil, "Meetings"},
+		{c.Recordings != nil, "Recordings"},
 		{c.Limiter != nil, "Limiter"},
 		{c.Secret != nil, "Secret"},
 		{c.Logger != nil, "Logger"},

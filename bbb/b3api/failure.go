@@ -22,7 +22,10 @@ func message(text string) map[string]string { return map[string]string{"message"
 
 func fail(status int, text string) *failure { return &failure{status, message(text)} }
 
-var errNotFound = fail(http.StatusNotFound, "Not Found")
+var (
+	errNotFound   = fail(http.StatusNotFound, "Not Found")
+	errBadRequest = fail(http.StatusBadRequest, "Bad Request")
+)
 
 // invalid says what is wrong with fields.
 type invalid map[string][]string

@@ -6,16 +6,20 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/lbnode/lbnode/bbb/control"
 	"github.com/lbnode/lbnode/bbb/load"
+	"github.com/lbnode/lbnode/bbb/recording"
 	"github.com/lbnode/lbnode/internal/auth"
 	"github.com/lbnode/lbnode/state"
 )
@@ -24,12 +28,13 @@ const secret = "a secret of b3scale's operator"
 
 // world is a server with a state of its own.
 type world struct {
-	t     testing.TB
-	s     *Server
-	table *load.Table
-	now   time.Time
-	role  state.Role // of the bearer of a token of our own
-	bound bool
+	t      testing.TB
+	s      *Server
+	table  *load.Table
+	now    time.Time
+	role   state.Role // of the bearer of a token of our own
+	bound  bool
+	silent bool // servers do not answer
 
 	mu    sync.Mutex
 	view  *state.View
@@ -82,12 +87,46 @@ func newWorld(t testing.TB) *world {
 	cfg := DefaultConfig()
 	cfg.NodeID, cfg.Store, cfg.Table, cfg.Tokens, cfg.Limiter = "n1", w, w.table, w, auth.NewLimiter(auth.DefaultLimiter())
 	cfg.Secret, cfg.Logger, cfg.NewID = func() []byte { return []byte(secret) }, slog.New(slog.DiscardHandler), w.newID
+	cfg.Meetings, cfg.Recordings = w, w
 	cfg.Now = func() time.Time { return w.now }
 	var err error
 	if w.s, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(w.s.Close)
 	return w
+}
+
+func (w *world) End(ctx context.Context, meetings ...*state.Meeting) (control.Ended, error) {
+	var keys []state.MeetingKey
+	for _, m := range meetings {
+		keys = append(keys, m.Key())
+	}
+	_, err := w.Do(ctx, state.BBB(state.BBBOp{End: &state.EndMeetings{Keys: keys}}))
+	if w.silent {
+		return control.Ended{Later: len(keys), Err: errors.New("no answer")}, err
+	}
+	return control.Ended{Ended: len(keys)}, err
+}
+
+func (w *world) EndAll(ctx context.Context, backendID string) (control.Ended, error) {
+	return w.End(ctx, slices.Collect(w.View().MeetingsOn(backendID))...)
+}
+
+func (w *world) ImportXML(ctx context.Context, doc []byte, o recording.ImportOptions) (state.Recording, error) {
+	r, err := recording.Parse(doc)
+	if err == nil {
+		r.Frontend, r.MeetingID, err = recording.Owner(w.View(), r, o.FrontendKey, o.MeetingID)
+	}
+	if err == nil {
+		_, err = w.Do(ctx, state.BBB(state.BBBOp{PutRecordings: &state.PutRecordings{Recordings: []state.Recording{r}}}))
+	}
+	return r, err
+}
+
+func (w *world) SetVisibility(ctx context.Context, id, visibility string) (bool, error) {
+	res, err := w.Do(ctx, state.BBB(state.BBBOp{PatchRecordings: &state.PatchRecordings{IDs: []string{id}, Visibility: visibility}}))
+	return err == nil && res.BBB[0].Count > 0, err
 }
 
 // mint makes a token; what is in the claims is JSON.

@@ -22,8 +22,9 @@ const maxBody = 1 << 20
 
 // Server answers the API. It may be used by any number of goroutines.
 type Server struct {
-	cfg Config
-	mux *http.ServeMux
+	cfg      Config
+	mux      *http.ServeMux
+	commands *commands
 }
 
 // New makes a server. It starts nothing.
@@ -31,13 +32,16 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), commands: newCommands()}
 	for _, e := range s.endpoints() {
 		s.mux.Handle(e.method+" "+Path+e.path, s.handler(e))
 	}
 	s.mux.Handle("/", s.handler(endpoint{handle: func(*call) (any, error) { return nil, errNotFound }, open: true}))
 	return s, nil
 }
+
+// Close ends what commands go on to do, and waits for it.
+func (s *Server) Close() { s.commands.close() }
 
 // endpoint is one thing that can be called.
 type endpoint struct {
@@ -49,7 +53,7 @@ type endpoint struct {
 }
 
 func (s *Server) endpoints() []endpoint {
-	admin, either, user := []scope{scopeAdmin}, []scope{scopeAdmin, scopeNode}, []scope{scopeAdmin, scopeUser}
+	admin, either, node, user := []scope{scopeAdmin}, []scope{scopeAdmin, scopeNode}, []scope{scopeNode}, []scope{scopeAdmin, scopeUser}
 	return []endpoint{
 		{method: "GET", path: "", handle: (*call).status},
 		{method: "GET", path: "/{$}", handle: (*call).status},
@@ -67,6 +71,24 @@ func (s *Server) endpoints() []endpoint {
 		{method: "GET", path: "/frontends/{id}", scopes: user, handle: (*call).showFrontend},
 		{method: "PATCH", path: "/frontends/{id}", scopes: user, handle: (*call).patchFrontend},
 		{method: "DELETE", path: "/frontends/{id}", scopes: admin, handle: (*call).deleteFrontend},
+
+		{method: "GET", path: "/meetings", scopes: admin, handle: (*call).listMeetings},
+		{method: "GET", path: "/meetings/{id}", scopes: either, handle: (*call).showMeeting},
+		{method: "PATCH", path: "/meetings/{id}", scopes: either, handle: (*call).patchMeeting},
+		{method: "DELETE", path: "/meetings/{id}", scopes: either, handle: (*call).deleteMeeting},
+
+		{method: "GET", path: "/commands", scopes: admin, handle: (*call).listCommands},
+		{method: "GET", path: "/commands/{id}", scopes: admin, handle: (*call).showCommand},
+		{method: "POST", path: "/commands", scopes: admin, handle: (*call).createCommand, status: http.StatusAccepted},
+
+		{method: "GET", path: "/recordings", scopes: admin, handle: (*call).listRecordings},
+		{method: "GET", path: "/recordings/{id}", scopes: admin, handle: (*call).showRecording},
+		{method: "POST", path: "/recordings-visibility", scopes: admin, handle: (*call).setVisibility},
+		{method: "POST", path: "/recordings-import", scopes: either, handle: (*call).importRecording},
+
+		{method: "GET", path: "/agent/backend", scopes: node, handle: (*call).agentBackend},
+		{method: "POST", path: "/agent/heartbeat", scopes: node, handle: (*call).heartbeat},
+		{method: "POST", path: "/agent/rpc", scopes: node, handle: (*call).rpc},
 	}
 }
 

@@ -75,7 +75,7 @@ var rules = map[string]rule{
 	"bbb/load":                {ours: []string{"state", "bbb/place", "bbb/sign", "bbb/xml"}},
 	"bbb/control":             {ours: []string{"state", "bbb/ids", "bbb/load", "bbb/sign", "bbb/xml"}},
 	"bbb":                     {ours: []string{"state", "bbb/ids", "bbb/load", "bbb/place", "bbb/server", "bbb/sign", "bbb/xml"}},
-	"bbb/b3api":               {ours: []string{"bbb/load", "bbb/server", "internal/auth", "state"}},
+	"bbb/b3api":               {ours: []string{"bbb/control", "bbb/load", "bbb/recording", "bbb/server", "internal/auth", "state"}},
 	"bbb/bbbtest":             {},
 	"bbb/server":              {ours: []string{"bbb/sign", "bbb/xml", "state"}},
 	"bbb/sign":                {},
