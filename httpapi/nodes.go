@@ -25,15 +25,28 @@ type Nodes interface {
 // ErrUnreachable says that a node did not answer: the order may or may not be carried out.
 var ErrUnreachable = errors.New("the node does not answer")
 
-func drainNode(c *call) (answer, error)   { return c.nodeOrder(c.s.cfg.Nodes.Drain, http.StatusOK) }
-func undrainNode(c *call) (answer, error) { return c.nodeOrder(c.s.cfg.Nodes.Undrain, http.StatusOK) }
-
-func leaveNode(c *call) (answer, error) {
-	return c.nodeOrder(c.s.cfg.Nodes.Leave, http.StatusAccepted)
+// nodeOrder is an order to a node, and what is known of the node once it has taken it.
+type nodeOrder struct {
+	give     func(context.Context, string) error
+	draining bool
+	status   int
 }
 
-// nodeOrder gives an order and answers with the node as it is then, as far as the asked one knows.
-func (c *call) nodeOrder(give func(context.Context, string) error, status int) (answer, error) {
+func drainNode(c *call) (answer, error) {
+	return c.order(nodeOrder{c.s.cfg.Nodes.Drain, true, http.StatusOK})
+}
+
+func undrainNode(c *call) (answer, error) {
+	return c.order(nodeOrder{c.s.cfg.Nodes.Undrain, false, http.StatusOK})
+}
+
+func leaveNode(c *call) (answer, error) {
+	return c.order(nodeOrder{c.s.cfg.Nodes.Leave, true, http.StatusAccepted})
+}
+
+// order gives an order and answers with the node as it is then, as far as the asked one knows. That it drains or does
+// not is known from its obeying: gossip may say so only later.
+func (c *call) order(o nodeOrder) (answer, error) {
 	id, err := c.pathID()
 	if err != nil {
 		return answer{}, err
@@ -43,7 +56,7 @@ func (c *call) nodeOrder(give func(context.Context, string) error, status int) (
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), c.s.cfg.WriteTimeout)
 	defer cancel()
-	if err := give(ctx, id); err != nil {
+	if err := o.give(ctx, id); err != nil {
 		return answer{}, err
 	}
 	out := api.Node{ID: id}
@@ -52,5 +65,6 @@ func (c *call) nodeOrder(give func(context.Context, string) error, status int) (
 			out = c.nodeAnswer(m, c.s.cfg.Cluster.Status())
 		}
 	}
-	return answer{status: status, body: out}, nil
+	out.Draining = o.draining
+	return answer{status: o.status, body: out}, nil
 }

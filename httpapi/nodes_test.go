@@ -30,6 +30,16 @@ func TestNodeOrders(t *testing.T) {
 			}
 		})
 	}
+	// What gossip says of the node comes later than its answer.
+	h.fake.Update(func(f *apitest.Fake) { f.Slow = true })
+	for order, want := range map[string]bool{"drain": true, "undrain": false} {
+		h.fake.Update(func(f *apitest.Fake) { f.Nodes[0].Draining = !want })
+		var n api.Node
+		h.do("POST", "/nodes/n1/"+order, "").want(http.StatusOK).into(&n)
+		if n.ID != "n1" || n.Draining != want {
+			t.Errorf("%s answers %+v before gossip has it, want draining %v", order, n, want)
+		}
+	}
 	h.do("POST", "/nodes/n9/drain", "").problem(http.StatusNotFound, api.CodeNotFound)
 	h.do("POST", "/nodes/n1/drain", `{"a":1}`).problem(http.StatusBadRequest, api.CodeInvalid)
 	for err, want := range map[error]int{httpapi.ErrNotSafe: http.StatusConflict, httpapi.ErrUnreachable: http.StatusGatewayTimeout} {

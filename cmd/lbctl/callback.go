@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -78,9 +77,6 @@ func (a *app) changeCallbackCmd(verb, short, method, done string) *cobra.Command
 				_, err := a.do(cmd.Context(), client.Request{Method: method, Path: path})
 				if err == nil {
 					fmt.Fprintf(a.stdout, "callback %s: %s\n", clean(id), done)
-				}
-				if errors.Is(err, client.ErrNotFound) {
-					return &hintedError{err, "it may have been delivered meanwhile"}
 				}
 				return err
 			})

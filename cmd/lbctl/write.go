@@ -173,7 +173,8 @@ func (a *app) remove(cmd *cobra.Command, n *noun, refs []string) error {
 	if err := a.oneRequest(refs); err != nil {
 		return err
 	}
-	w, query := wait{goal: goalRemoved}, url.Values{}
+	var w wait // only backends take their time
+	query := url.Values{}
 	if n.name == "backend" {
 		if w, err = waitOf(cmd, goalRemoved); err != nil {
 			return err

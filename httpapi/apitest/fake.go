@@ -39,6 +39,7 @@ type Fake struct {
 	Loads   map[string]httpapi.LoadReport       // by backend, as reported
 	Tried   map[string]httpapi.CallbackProgress // by callback
 	Orders  []string                            // drain n1, …
+	Slow    bool                                // Members does not know yet what was ordered
 
 	NotReady []string // reasons; none = ready
 
@@ -189,8 +190,10 @@ func (f *Fake) order(what, id string) error {
 	if i < 0 {
 		return fmt.Errorf("%w: %q", httpapi.ErrUnknownNode, id)
 	}
-	f.Nodes = slices.Clone(f.Nodes)
-	f.Nodes[i].Draining = what != "undrain"
+	if !f.Slow {
+		f.Nodes = slices.Clone(f.Nodes)
+		f.Nodes[i].Draining = what != "undrain"
+	}
 	f.Orders = append(f.Orders, what+" "+id)
 	return nil
 }
