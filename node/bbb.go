@@ -43,6 +43,7 @@ func (n *Node) buildGateway() (err error) {
 	if err != nil {
 		return err
 	}
+	n.cluster.Handle(bbbNewsMethod, n.serveBBBNews)
 	gcfg := bbb.DefaultConfig()
 	gcfg.Store, gcfg.Client, gcfg.Loads, gcfg.Log = n.store, n.servers, n.bbbLoads, n.log
 	gcfg.Recordings, gcfg.Callbacks = n.recordings, n.callbackProxy

@@ -25,6 +25,7 @@ func (n *Node) startLoops(ctx context.Context) {
 	n.loops.Go(func() { n.deadlines.run(ctx) })
 	n.loops.Go(func() { n.loads.run(ctx) })
 	n.loops.Go(func() { n.bbbPoller.Run(ctx) })
+	n.loops.Go(func() { n.tellBBBNews(ctx) })
 	n.loops.Go(func() { n.sweepRecordings(ctx) })
 	n.loops.Go(func() {
 		report := func(err error) { n.log.Error("the last view could not be kept on disk", "error", err) }
