@@ -69,3 +69,37 @@ func TestPropose_oldMember(t *testing.T) {
 		}
 	}
 }
+
+// TestPropose_newMemberDead: a dead member counts with what it said last, also for
+// nodes that have never heard it themselves in this life.
+func TestPropose_newMemberDead(t *testing.T) {
+	t.Parallel()
+	made := func(id string, by ...*member) *member {
+		cfg := testConfig(t, id)
+		cfg.Requires, cfg.Meta.Proto = func([]byte) uint8 { return 2 }, [2]uint8{1, 2}
+		for _, m := range by {
+			cfg.Join = append(cfg.Join, m.Advertise())
+		}
+		return start(t, cfg)
+	}
+	a := made("a")
+	a.waitJoined()
+	b, c := made("b", a), made("c", a)
+	waitVoters(t, []*member{a, b, c}, "a", "b", "c")
+	eventually(t, "it is on every disk what c understands", func() bool {
+		for _, m := range []*member{a, b} {
+			onDisk, err := openAddressBook(m.dir.file(peersFile), m.ID())
+			must(t, err)
+			if onDisk.speaks("c") != 2 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, m := range []*member{c, b, a} {
+		m.kill()
+	}
+	a, b = a.again(nil), b.again(nil)
+	a.propose("without c")
+	b.propose("without c again")
+}
