@@ -61,7 +61,9 @@ func (s *Server) identify(r *http.Request) (principal, *failure) {
 	return p, nil
 }
 
-// ours takes a token of our own. One that is bound to pools is of no use: nothing here is bound to one.
+// ours takes a token of our own. One that is bound to pools is of no use: nothing here is bound to one. Where the API
+// is open to everybody, as there are no tokens, b3scale's secret still closes this part of it, which shows servers'
+// secrets; without one nobody is shown them.
 func (s *Server) ours(r *http.Request) (principal, *failure) {
 	who, status := s.cfg.Tokens.Identify(r)
 	switch {
@@ -71,10 +73,12 @@ func (s *Server) ours(r *http.Request) (principal, *failure) {
 		return principal{}, fail(http.StatusUnauthorized, errJWT.Error())
 	case who.Bound:
 		return principal{}, fail(http.StatusForbidden, "a token that is bound to pools cannot be used here")
+	case who.Open && len(s.cfg.Secret()) > 0:
+		return principal{}, fail(http.StatusUnauthorized, errJWT.Error())
 	}
 	return principal{
 		ref: who.Actor, actor: who.Actor, scopes: []scope{scopeAdmin},
-		reads: who.Role == state.RoleViewer, blind: who.Role != state.RoleAdmin, open: who.Open,
+		reads: who.Role == state.RoleViewer, blind: who.Open || who.Role != state.RoleAdmin, open: who.Open,
 	}, nil
 }
 

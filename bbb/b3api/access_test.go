@@ -122,6 +122,20 @@ func firstID(t *testing.T, w *world, path string) string {
 }
 
 // Guessing gets slow, and the right token is let in all the same.
+// Servers' secrets are not for everybody, even where the rest of the API is.
+func TestAccess_open(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.admin("POST", "/backends", `{"bbb":{"host":"https://bbb.example.org/bigbluebutton/api/","secret":"hush"}}`)
+	w.open = true
+	w.want("nope", "GET", "/backends", "", 401, "invalid or expired jwt")
+	w.want(mint("HS384", `{"scope":"b3scale:admin"}`, secret), "GET", "/backends", "", 200, "hush")
+	w.nokey = true
+	if status, body := w.as("nope", "GET", "/backends", ""); status != 200 || strings.Contains(body, "hush") {
+		t.Errorf("without a secret of b3scale's: %d %s, want 200 without servers' secrets", status, body)
+	}
+}
+
 func TestAccess_guesses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
