@@ -142,9 +142,20 @@ func TestNetns_threeHosts(t *testing.T) {
 		t.Errorf("without a key on a network the node ended with code %d, want an error with the way out:\n%s", code, open.log())
 	}
 
+	c, backends := l.form(3)
+	partition(t, c, l)
+	c.reach(backends, c.nodes...)
+	fencedOff(t, c, l)
+	c.reach(backends, c.nodes...)
+}
+
+// form starts a cluster on the hosts, with two backends beside the clients.
+func (l *lan) form(hosts int) (*cluster, []*backend) {
+	t := l.t
+	t.Helper()
 	key := keyFile(t)
 	c := &cluster{t: t}
-	for i := range 3 {
+	for i := range hosts {
 		n := l.node(i, "--cluster-key-file", key)
 		if i > 0 {
 			n.flags = append(n.flags, "--join", c.nodes[0].cluster)
@@ -174,10 +185,7 @@ func TestNetns_threeHosts(t *testing.T) {
 	for _, b := range backends {
 		c.health(formTime, b.id, api.Healthy)
 	}
-	partition(t, c, l)
-	c.reach(backends, c.nodes...)
-	fencedOff(t, c, l)
-	c.reach(backends, c.nodes...)
+	return c, backends
 }
 
 // fencedOff cuts the leader off from the others while fence_after is set. It goes on living, and must stop sending
