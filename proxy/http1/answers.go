@@ -129,8 +129,13 @@ func (r *AnswerReader) take(p []byte) (n int) {
 	return n
 }
 
+// done ends an answer. What came along with it is nobody's, and must be gone before the next request is sent: it
+// would be taken for that one's answer.
 func (r *AnswerReader) done() {
 	r.state = answerHead
+	if len(r.in) > 0 {
+		r.in, r.err = nil, UnaskedResponse.Err()
+	}
 	r.asked.Store(0)
 }
 
