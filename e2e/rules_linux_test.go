@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -33,9 +32,7 @@ func (l *lan) filter(i int, rules ...string) {
 // The link between the nodes loses packets one way, some of them, or one kind. It is part of the soak, as it takes
 // minutes.
 func TestSoak_packetFilters(t *testing.T) {
-	if os.Getenv("SOAK_SECONDS") == "" {
-		t.Skip("part of make soak")
-	}
+	soakOnly(t)
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs the nft command (nftables)")
 	}
