@@ -72,13 +72,18 @@ func TestOpen_refuses(t *testing.T) {
 	b := box(t, key(1))
 	good := sealed(t, b, "frontend a secret", "8 bytes!")
 	flipped := []byte(good)
-	flipped[len(flipped)-9] ^= 1
+	// Another letter of the alphabet: flipping a bit of one can lead out of it.
+	if at := len(flipped) - 9; flipped[at] == 'A' {
+		flipped[at] = 'B'
+	} else {
+		flipped[at] = 'A'
+	}
 	for name, tc := range map[string]struct {
 		purpose, text string
 		want          error
 	}{
 		"another purpose": {"frontend b secret", good, ErrDamaged},
-		"a flipped bit":   {"frontend a secret", string(flipped), ErrDamaged},
+		"flipped bits":    {"frontend a secret", string(flipped), ErrDamaged},
 		"cut short":       {"frontend a secret", good[:len(good)-4], ErrDamaged},
 		"empty":           {"p", "", ErrMalformed},
 		"plain text":      {"p", "hunter2", ErrMalformed},
