@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -183,6 +184,7 @@ func (v *Survey) Quorum() (reached bool, answering []string) {
 			}
 		}
 	}
+	slices.Sort(answering)
 	return voters > 0 && up > voters/2, answering
 }
 
