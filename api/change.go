@@ -73,7 +73,7 @@ type ObjectChange struct {
 	ID     string          `json:"id"`
 	Effect string          `json:"effect"` // one of the Effect constants
 	Fields []string        `json:"fields"` // pointers (RFC 6901) of what differs, of an updated object
-	Before json.RawMessage `json:"before"` // what the operator had said; null = the object was not there
+	Before json.RawMessage `json:"before"` // as GET shows it, less what no operator writes; null = the object was not there
 	After  json.RawMessage `json:"after"`  // null = the object is gone
 }
 

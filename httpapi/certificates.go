@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/lbnode/lbnode/api"
 	"github.com/lbnode/lbnode/internal/strictjson"
@@ -122,7 +123,7 @@ func (c *call) sealKey(id string, in *state.CertificateSpec, doc map[string]json
 	return nil
 }
 
-func (s *Server) certificateAnswer(c *state.Certificate) api.Certificate {
+func certificateAnswer(c *state.Certificate, now time.Time) api.Certificate {
 	out := api.Certificate{
 		ID: c.ID, Certificate: c.CertificateSpec.Certificate, Hosts: list(c.Hosts), Names: list(c.Hosts),
 		CreateIndex: c.CreateIndex, ModifyIndex: c.ModifyIndex,
@@ -132,6 +133,6 @@ func (s *Server) certificateAnswer(c *state.Certificate) api.Certificate {
 		return out
 	}
 	out.Names, out.Issuer, out.Serial = list(tlsstore.Names(leaf, c.Hosts)), leaf.Issuer.String(), fmt.Sprintf("%x", leaf.SerialNumber)
-	out.NotBefore, out.NotAfter, out.Expired = moment(leaf.NotBefore), moment(leaf.NotAfter), leaf.NotAfter.Before(s.cfg.Now())
+	out.NotBefore, out.NotAfter, out.Expired = moment(leaf.NotBefore), moment(leaf.NotAfter), leaf.NotAfter.Before(now)
 	return out
 }

@@ -34,9 +34,9 @@ func (c *converter) object(o state.Object) any {
 	case *state.Settings:
 		return settingsAnswer(o)
 	case *state.Certificate:
-		return c.s.certificateAnswer(o)
+		return certificateAnswer(o, c.s.cfg.Now())
 	case *state.Token:
-		return c.s.tokenAnswer(o)
+		return tokenAnswer(o, c.s.cfg.Now())
 	}
 	return nil
 }
@@ -53,13 +53,19 @@ func (c *converter) backend(b *state.Backend) api.Backend {
 	}
 	pool, _ := c.v.Pool(b.Pool)
 	routable, reasons := explain(circumstances{backend: b, pool: pool, runtime: rt, inFlight: inFlight, node: c.s.cfg.NodeID, poolFailed: c.poolFailed(b.Pool, pool)})
+	out := backendSaid(&b.BackendSpec)
+	out.NodeState, out.Draining, out.Drained, out.Verdict, out.VerdictText = string(b.NodeState()), b.Draining(), b.Drained, string(b.Verdict), b.VerdictText
+	out.AdminSince, out.StateSince = b.AdminSince.UTC(), b.StateSince.UTC()
+	out.Routable, out.Reasons, out.LatencyMS, out.InFlight, out.Meetings, out.Attendees = routable, reasons, ms(latency), inFlight, rt.Meetings, rt.Attendees
+	out.CreateIndex, out.ModifyIndex, out.StateIndex, out.AdminIndex, out.Gen = b.CreateIndex, b.ModifyIndex, b.StateIndex, b.AdminIndex, b.Gen
+	return out
+}
+
+// backendSaid is what an operator has said of a backend.
+func backendSaid(b *state.BackendSpec) api.Backend {
 	return api.Backend{
 		ID: b.ID, Address: b.Address, Pool: b.Pool, Weight: b.Weight, Tags: list(b.Tags), AdminState: string(b.AdminState), LoadFactor: b.LoadFactor, MaxConnections: b.MaxConnections,
 		Drain: drainAnswer(b.Drain), BBB: backendBBBAnswer(b.BBB), BBBSecrets: len(b.BBB.Secrets),
-		NodeState: string(b.NodeState()), Draining: b.Draining(), Drained: b.Drained, Verdict: string(b.Verdict), VerdictText: b.VerdictText,
-		AdminSince: b.AdminSince.UTC(), StateSince: b.StateSince.UTC(),
-		Routable: routable, Reasons: reasons, LatencyMS: ms(latency), InFlight: inFlight, Meetings: rt.Meetings, Attendees: rt.Attendees,
-		CreateIndex: b.CreateIndex, ModifyIndex: b.ModifyIndex, StateIndex: b.StateIndex, AdminIndex: b.AdminIndex, Gen: b.Gen,
 	}
 }
 

@@ -147,17 +147,6 @@ func changeAnswer(ch *state.Change) api.Change {
 	}
 }
 
-func objectChanges(in []state.ObjectChange) []api.ObjectChange {
-	out := make([]api.ObjectChange, len(in))
-	for i, o := range in {
-		out[i] = api.ObjectChange{
-			Kind: string(o.Kind), ID: o.ID, Effect: string(o.Effect), Fields: list(o.Fields()),
-			Before: withoutSecret(o.Kind, o.Before), After: withoutSecret(o.Kind, o.After),
-		}
-	}
-	return out
-}
-
 // rollback does POST /history/{index}/rollback: a new change that restores what was before that one.
 func rollback(c *call) (answer, error) {
 	force, err := c.params.flag(paramForce)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/lbnode/lbnode/api"
 	"github.com/lbnode/lbnode/internal/auth"
@@ -113,13 +114,13 @@ func (c *call) newText(op state.Op, text string) (answer, error) {
 	}
 	a := c.object(v, t)
 	a.header.Set("Location", c.base()+"/tokens/"+op.ID)
-	a.body = api.TokenSecret{Token: c.s.tokenAnswer(t), Text: text}
+	a.body = api.TokenSecret{Token: tokenAnswer(t, c.s.cfg.Now()), Text: text}
 	return a, nil
 }
 
-func (s *Server) tokenAnswer(t *state.Token) api.Token {
+func tokenAnswer(t *state.Token, now time.Time) api.Token {
 	return api.Token{
-		ID: t.ID, Role: string(t.Role), Description: t.Description, Pools: list(t.Pools), ExpiresAt: moment(t.ExpiresAt), Expired: t.Expired(s.cfg.Now()),
+		ID: t.ID, Role: string(t.Role), Description: t.Description, Pools: list(t.Pools), ExpiresAt: moment(t.ExpiresAt), Expired: t.Expired(now),
 		CreateIndex: t.CreateIndex, ModifyIndex: t.ModifyIndex,
 	}
 }
