@@ -87,20 +87,12 @@ type Runtime interface {
 
 // BackendRuntime is what this node measures on one backend.
 type BackendRuntime struct {
-	InFlight   int64         // requests that this node has on it
-	Vetoed     bool          // this node sends it nothing new, whatever the verdict
-	VetoReason string        // why
-	VetoSince  time.Time     // zero = unknown
-	Fenced     string        // why this node sends nothing new to any backend; "" = it does
-	Latency    time.Duration // 0 = not measured yet
-	Meetings   int           // BigBlueButton
-	Attendees  int           // BigBlueButton
-
-	Ejected      bool      // taken out by this node after failures in a row
-	EjectedUntil time.Time // when it gets requests again
-	Full         bool      // has as many requests from this node as Limit allows
-	Limit        int64     // requests at a time from this node; 0 = no bound
-	SlowShare    float64   // part of its weight that it gets in slow start; 0 = it is not in one
+	InFlight  int64         // requests that this node has on it
+	Latency   time.Duration // 0 = not measured yet
+	Meetings  int           // BigBlueButton
+	Attendees int           // BigBlueButton
+	// Standing is what this node makes of the backend, without Backend, Pool, and what other nodes have on it.
+	Standing state.Standing
 }
 
 // Observation is one node's opinion of one backend.

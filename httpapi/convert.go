@@ -52,11 +52,12 @@ func (c *converter) backend(b *state.Backend) api.Backend {
 		}
 	}
 	pool, _ := c.v.Pool(b.Pool)
-	routable, reasons := explain(circumstances{backend: b, pool: pool, runtime: rt, inFlight: inFlight, node: c.s.cfg.NodeID, poolFailed: c.poolFailed(b.Pool, pool)})
+	standing := rt.Standing
+	standing.Backend, standing.Pool, standing.Node, standing.InFlight, standing.PoolFailed = b, pool, c.s.cfg.NodeID, inFlight, c.poolFailed(b.Pool, pool)
 	out := backendSaid(&b.BackendSpec)
 	out.NodeState, out.Draining, out.Drained, out.Verdict, out.VerdictText = string(b.NodeState()), b.Draining(), b.Drained, string(b.Verdict), b.VerdictText
 	out.AdminSince, out.StateSince = b.AdminSince.UTC(), b.StateSince.UTC()
-	out.Routable, out.Reasons, out.LatencyMS, out.InFlight, out.Meetings, out.Attendees = routable, reasons, ms(latency), inFlight, rt.Meetings, rt.Attendees
+	out.Routable, out.Reasons, out.LatencyMS, out.InFlight, out.Meetings, out.Attendees = standing.Routable(), reasonsAnswer(standing.Reasons()), ms(latency), inFlight, rt.Meetings, rt.Attendees
 	out.CreateIndex, out.ModifyIndex, out.StateIndex, out.AdminIndex, out.Gen = b.CreateIndex, b.ModifyIndex, b.StateIndex, b.AdminIndex, b.Gen
 	return out
 }
@@ -77,16 +78,24 @@ func (c *converter) poolFailed(id string, pool *state.Pool) bool {
 	}
 	failed := false
 	for b := range c.v.PoolBackends(id) {
-		rt := c.s.cfg.Runtime.Backend(b.ID)
-		vetoed := rt.Vetoed || rt.Ejected
-		if wanted(b) && trusted(b, pool) && !vetoed {
+		rt := c.s.cfg.Runtime.Backend(b.ID).Standing
+		h := state.HurdlesOf(b, pool, rt.Vetoed || rt.Ejected)
+		if h.None() {
 			failed = false
 			break
 		}
-		failed = failed || failing(b, vetoed)
+		failed = failed || h.Failing()
 	}
 	c.failed[id] = failed
 	return failed
+}
+
+func reasonsAnswer(in []state.Reason) []api.Reason {
+	out := make([]api.Reason, len(in))
+	for i, r := range in {
+		out[i] = api.Reason{Source: r.Source, Text: r.Text, Since: moment(r.Since)}
+	}
+	return out
 }
 
 func poolAnswer(p *state.Pool) api.Pool {

@@ -25,15 +25,15 @@ func backendsHealth(c *call) (answer, error) {
 		if !verbose {
 			continue
 		}
-		rt := c.s.cfg.Runtime.Backend(b.ID)
+		veto := c.s.cfg.Runtime.Backend(b.ID).Standing
 		obs := slices.Clone(c.s.cfg.Runtime.Observations(b.ID))
 		sortObservations(obs)
 		h := api.BackendHealth{
-			Health: short[b.ID], Text: b.VerdictText, Since: b.StateSince.UTC(), Vetoed: rt.Vetoed, VetoReason: rt.VetoReason,
+			Health: short[b.ID], Text: b.VerdictText, Since: b.StateSince.UTC(), Vetoed: veto.Vetoed, VetoReason: veto.VetoReason,
 			Observations: make([]api.Observation, len(obs)),
 		}
-		if rt.Vetoed {
-			h.VetoSince = moment(rt.VetoSince)
+		if veto.Vetoed {
+			h.VetoSince = moment(veto.VetoSince)
 		}
 		for i, o := range obs {
 			h.Observations[i] = observationAnswer(o)

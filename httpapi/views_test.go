@@ -39,7 +39,7 @@ func TestBackendsHealth(t *testing.T) {
 	}
 	since := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	h.fake.Update(func(f *apitest.Fake) {
-		f.Runtimes["users-v2"] = httpapi.BackendRuntime{Vetoed: true, VetoReason: "3 connect failures", VetoSince: since}
+		f.Runtimes["users-v2"] = httpapi.BackendRuntime{Standing: state.Standing{Vetoed: true, VetoReason: "3 connect failures", VetoSince: since}}
 		f.Seen["users-v2"] = []httpapi.Observation{
 			{Node: "n2", Status: state.VerdictUp, Latency: 1500 * time.Microsecond, InFlight: 4, Seq: 9},
 			{Node: "n1", Status: state.VerdictDown, Error: "connection refused", Since: since, Age: 2 * time.Second, Seq: 7},

@@ -139,13 +139,8 @@ type apiRuntime struct{ n *Node }
 
 func (r apiRuntime) Backend(id string) httpapi.BackendRuntime {
 	rt, _ := r.n.proxy.Set().Runtime(id)
-	out := httpapi.BackendRuntime{
-		InFlight: rt.InFlight, Vetoed: rt.Vetoed, VetoReason: rt.VetoReason, VetoSince: rt.VetoSince, Latency: rt.Latency,
-		Ejected: rt.Ejected, EjectedUntil: rt.EjectedUntil, Full: rt.Full, Limit: rt.Limit, Fenced: r.n.fence.text(),
-	}
-	if rt.Share < 1 {
-		out.SlowShare = rt.Share
-	}
+	out := httpapi.BackendRuntime{InFlight: rt.InFlight, Latency: rt.Latency, Standing: rt.Standing()}
+	out.Standing.Fenced = r.n.fence.text()
 	bbb := r.n.bbbLoads.Status(id)
 	out.Meetings, out.Attendees = bbb.Meetings, bbb.Attendees
 	return out

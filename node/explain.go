@@ -16,7 +16,7 @@ import (
 	"github.com/lbnode/lbnode/httpapi"
 	"github.com/lbnode/lbnode/proxy"
 	"github.com/lbnode/lbnode/proxy/route"
-	"github.com/lbnode/lbnode/proxy/upstream"
+	"github.com/lbnode/lbnode/state"
 )
 
 var _ httpapi.Explainer = apiExplain{}
@@ -136,7 +136,7 @@ func nearRoutes(in []route.Near) []api.NearRoute {
 	return out
 }
 
-func reasonsOf(in []upstream.Reason) []api.Reason {
+func reasonsOf(in []state.Reason) []api.Reason {
 	out := make([]api.Reason, len(in))
 	for i, r := range in {
 		out[i] = api.Reason{Source: r.Source, Text: r.Text}

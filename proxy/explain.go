@@ -58,7 +58,7 @@ type Candidate struct {
 	InFlight int64 // from this node
 	Latency  time.Duration
 	Eligible bool
-	Reasons  []upstream.Reason // what speaks against it
+	Reasons  []state.Reason // what speaks against it
 }
 
 // Explain says what this node would do with a request now. It takes the way of a request through parser, table and
@@ -113,7 +113,7 @@ func (p *Proxy) explain(out *Explanation, t *route.Table, r *route.Request) {
 			out.Omitted++
 			continue
 		}
-		out.Backends = append(out.Backends, x.candidate(c, out.Panic))
+		out.Backends = append(out.Backends, x.candidate(c, out.Panic, p.cfg.NodeID))
 	}
 	if out.Refusal != nil {
 		return
@@ -163,9 +163,9 @@ func (out *Explanation) describe(x *Exchange) {
 	}
 }
 
-func (x *Exchange) candidate(c route.Candidate, panics bool) Candidate {
+func (x *Exchange) candidate(c route.Candidate, panics bool, node string) Candidate {
 	u := c.Upstream
-	out := Candidate{ID: u.ID(), Weight: c.Weight, InFlight: u.InFlight(), Latency: u.Latency(), Reasons: u.Why()}
+	out := Candidate{ID: u.ID(), Weight: c.Weight, InFlight: u.InFlight(), Latency: u.Latency(), Reasons: u.Why(node)}
 	if ep := u.Endpoint(); ep != nil {
 		out.Address = ep.HostPort
 	}
@@ -175,7 +175,7 @@ func (x *Exchange) candidate(c route.Candidate, panics bool) Candidate {
 	}
 	out.Eligible = u.Available(mode) && len(c.Missing) == 0
 	if len(c.Missing) > 0 {
-		out.Reasons = append(out.Reasons, upstream.Reason{Source: "tags", Text: fmt.Sprintf("frontend %q requires tags that it does not have: %s", x.Frontend, strings.Join(c.Missing, ", "))})
+		out.Reasons = append(out.Reasons, state.Reason{Source: state.FromTags, Against: true, Text: fmt.Sprintf("frontend %q requires tags that it does not have: %s", x.Frontend, strings.Join(c.Missing, ", "))})
 	}
 	return out
 }

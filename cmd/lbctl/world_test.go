@@ -152,7 +152,7 @@ func (w *world) populate() {
 	w.fake.SetExplanations(explained()...)
 	w.fake.Update(func(f *apitest.Fake) {
 		f.Runtimes["bbb22"] = httpapi.BackendRuntime{InFlight: 1, Latency: 92546636, Meetings: 2, Attendees: 31}
-		f.Runtimes["users-v1"] = httpapi.BackendRuntime{InFlight: 2, Latency: 1500 * time.Microsecond, Vetoed: true, VetoReason: "3 connect failures", VetoSince: epoch.Add(time.Minute)}
+		f.Runtimes["users-v1"] = httpapi.BackendRuntime{InFlight: 2, Latency: 1500 * time.Microsecond, Standing: state.Standing{Vetoed: true, VetoReason: "3 connect failures", VetoSince: epoch.Add(time.Minute)}}
 		f.Runtimes["users-v3"] = httpapi.BackendRuntime{InFlight: 4}
 		f.Seen["users-v2"] = []httpapi.Observation{
 			{Node: "n1", Status: state.VerdictDown, Error: "connection refused", Since: epoch.Add(30 * time.Second), Seq: 4},

@@ -18,11 +18,12 @@ func TestWhy_agreesWithFlags(t *testing.T) {
 				for _, down := range []bool{false, true} {
 					for _, pool := range pools {
 						b := &state.Backend{BackendSpec: state.BackendSpec{AdminState: admin, Weight: weight}, BackendStatus: state.BackendStatus{Verdict: verdict}}
-						why := reasons(b, pool, veto{down: down, reason: "refused"})
-						if takes := flagsOf(b, pool, down)&bitNew != 0; takes != (len(why) == 0) {
+						standing := state.Standing{Backend: b, Pool: pool, Vetoed: down, VetoReason: "refused"}
+						why := slices.DeleteFunc(standing.Reasons(), func(r state.Reason) bool { return !r.Against })
+						if takes := flagsOf(b, pool, down)&bitNew != 0; takes != (len(why) == 0) || takes != standing.Routable() {
 							t.Errorf("%s, %s, weight %d, veto %t: takes requests %t, reasons %v", admin, verdict, weight, down, takes, why)
 						}
-						if slices.ContainsFunc(why, func(r Reason) bool { return r.Source == "" || r.Text == "" }) {
+						if slices.ContainsFunc(why, func(r state.Reason) bool { return r.Source == "" || r.Text == "" }) {
 							t.Errorf("a reason is empty: %v", why)
 						}
 					}

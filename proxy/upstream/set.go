@@ -233,7 +233,7 @@ func flagsOf(b *state.Backend, pool *state.Pool, vetoed bool) uint64 {
 	if f == 0 && pool != nil {
 		f = uint64(pool.MaxConnections)
 	}
-	f = f<<limitShift | hurdlesOf(b, pool, vetoed).flags()
+	f = f<<limitShift | flagsFor(state.HurdlesOf(b, pool, vetoed))
 	if pool != nil && pool.Outlier.ConsecutiveErrors > 0 {
 		f |= bitWatched
 	}
@@ -318,6 +318,7 @@ type Runtime struct {
 	Limit        int64 // requests that may be in flight at a time; 0 = no bound
 	Full         bool  // they are
 	Ejected      bool  // taken out as an outlier
+	EjectedAt    time.Time
 	EjectedUntil time.Time
 	Ejections    int // lately, as they count for the next one
 	// EjectionsTotal is how often it was ejected since the node knows it.
@@ -363,7 +364,7 @@ func (s *Set) runtime(u *Upstream) Runtime {
 	defer s.ejectMu.Unlock()
 	r.Ejections, r.EjectionsTotal = u.ejections.count, u.ejectedTimes
 	if r.Ejected = u.ejectedFrom != nil; r.Ejected {
-		r.EjectedUntil = u.ejectedEnd
+		r.EjectedAt, r.EjectedUntil = u.ejectedAt, u.ejectedEnd
 	}
 	return r
 }
