@@ -90,6 +90,10 @@ func accessTable() map[string]access {
 		"GET /callbacks":             viewer,
 		"POST /callbacks/{id}/retry": operator,
 		"DELETE /callbacks/{id}":     operator,
+		"GET /meetings":              viewer,
+		"GET /meetings/{id}":         viewer,
+		"DELETE /meetings":           operator,
+		"DELETE /meetings/{id}":      operator,
 
 		"POST /txn":                      bound,
 		"POST /apply":                    bound,

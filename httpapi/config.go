@@ -29,6 +29,7 @@ type Config struct {
 	Explain   Explainer
 	Loads     Loads
 	Callbacks Callbacks
+	Meetings  Meetings
 	Ready     Ready
 	Metrics   http.Handler // GET /metrics
 	Access    Access
@@ -72,6 +73,7 @@ func (c Config) Validate() error {
 	need(c.Explain != nil, "Explain")
 	need(c.Loads != nil, "Loads")
 	need(c.Callbacks != nil, "Callbacks")
+	need(c.Meetings != nil, "Meetings")
 	need(c.Ready != nil, "Ready")
 	need(c.Metrics != nil, "Metrics")
 	need(c.Access.Bootstrap != nil, "Access.Bootstrap")

@@ -67,6 +67,7 @@ func (s *Server) endpoints() []endpoint {
 	all = append(all, keyEndpoints()...)
 	all = append(all, loadEndpoints()...)
 	all = append(all, callbackEndpoints()...)
+	all = append(all, meetingEndpoints()...)
 	all = append(all, tokenEndpoints()...)
 	all = append(all, certificateEndpoints()...)
 	all = append(all, snapshotEndpoints()...)

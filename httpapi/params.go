@@ -57,6 +57,9 @@ func sortedKeys(q url.Values) []string {
 	return keys
 }
 
+// has says that a parameter is there, be it empty.
+func (p params) has(name string) bool { return url.Values(p).Has(name) }
+
 func (p params) get(name string) string { return url.Values(p).Get(name) }
 
 // flag reads ?name, ?name=true and ?name=false.

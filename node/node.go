@@ -362,7 +362,7 @@ func (n *Node) buildAPI() error {
 	cfg.NodeID, cfg.Version, cfg.Logger = n.ID(), n.opts.Version, n.log
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = apiStore{n.store, n.cluster, new(atomic.Bool)}, apiCluster{n.cluster}, apiStats{n}, apiRuntime{n}, n.ready
 	cfg.Explain = apiExplain{n}
-	cfg.Loads, cfg.Callbacks = n.loads, apiCallbacks{n}
+	cfg.Loads, cfg.Callbacks, cfg.Meetings = n.loads, apiCallbacks{n}, apiMeetings{n}
 	cfg.Drain, cfg.Reads, cfg.Keys = apiDrain{n}, apiReads{n.cluster}, apiKeys{n}
 	cfg.Access = n.access(cfg.Access)
 	cfg.Backups = n.backups

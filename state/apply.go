@@ -58,6 +58,9 @@ func Apply(v *View, index, term uint64, c Command) (*View, Result) {
 		change = a.journal.change(a.t, index, c)
 		res.Refusal = a.await(c, change)
 	}
+	if change == nil && res.Refusal == nil {
+		change = ordered(c, res)
+	}
 	if res.Refusal != nil {
 		res.Ops, res.BBB, change = nil, nil, nil
 		same := *v

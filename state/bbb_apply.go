@@ -3,7 +3,7 @@ package state
 import "fmt"
 
 // TypeBBB is the type of commands about meetings and what comes of them: [Command.BBB], in order, all or nothing.
-// Operators do not send them, so they leave no trace in the history. Each operation is idempotent, so that a command
+// They leave no trace in the history, unless an operator has ordered them: then [Command.Note] says what. Each operation is idempotent, so that a command
 // whose outcome is unknown can be sent again without a request id.
 const TypeBBB CommandType = 5
 
@@ -262,6 +262,21 @@ func (a *applier) end(op *EndMeetings) (BBBResult, *Refusal) {
 		res.Ended++
 	}
 	return res, nil
+}
+
+// ordered is the entry of the history for meetings that an operator has had ended; nil if none were, or nobody has.
+func ordered(c Command, res Result) *Change {
+	if c.Type != TypeBBB || c.Note == "" {
+		return nil
+	}
+	for _, r := range res.BBB {
+		if r.Ended > 0 {
+			out := &Change{Index: res.Index, At: c.At, Actor: c.Actor, RequestID: c.RequestID, Note: c.Note, Summary: c.Note, Objects: []ObjectChange{}}
+			out.measure()
+			return out
+		}
+	}
+	return nil
 }
 
 // leave notes what is to be ended on a backend. One that is gone cannot be asked.

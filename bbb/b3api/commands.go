@@ -147,9 +147,9 @@ func (c *call) createCommand() (any, error) {
 		bad.add("params.BackendID", fmt.Sprintf("there is no backend %q", id))
 		return nil, bad.err()
 	}
-	meetings := c.s.cfg.Meetings
+	meetings, actor := c.s.cfg.Meetings, c.who.actor
 	return c.s.commands.start(command{ID: c.s.cfg.NewID(), Action: in.Action, Params: in.Params}, c.s.cfg.Now, func(ctx context.Context) (any, error) {
-		done, err := meetings.EndAll(ctx, id)
+		done, err := meetings.EndAll(ctx, actor, id)
 		if err != nil {
 			return nil, err
 		}

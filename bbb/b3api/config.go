@@ -39,8 +39,9 @@ type Tokens interface {
 
 // Meetings ends meetings. Its methods block until their servers were asked.
 type Meetings interface {
-	End(ctx context.Context, meetings ...*state.Meeting) (control.Ended, error)
-	EndAll(ctx context.Context, backendID string) (control.Ended, error)
+	// The actor and what it ended go into the history, unless it is "".
+	End(ctx context.Context, actor string, meetings ...*state.Meeting) (control.Ended, error)
+	EndAll(ctx context.Context, actor, backendID string) (control.Ended, error)
 }
 
 // Recordings is the index of recordings, as [recording.Service] has it. Its methods block until a change is applied.

@@ -109,7 +109,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func (w *world) End(ctx context.Context, meetings ...*state.Meeting) (control.Ended, error) {
+func (w *world) End(ctx context.Context, _ string, meetings ...*state.Meeting) (control.Ended, error) {
 	var keys []state.MeetingKey
 	for _, m := range meetings {
 		keys = append(keys, m.Key())
@@ -121,8 +121,8 @@ func (w *world) End(ctx context.Context, meetings ...*state.Meeting) (control.En
 	return control.Ended{Ended: len(keys)}, err
 }
 
-func (w *world) EndAll(ctx context.Context, backendID string) (control.Ended, error) {
-	return w.End(ctx, slices.Collect(w.View().MeetingsOn(backendID))...)
+func (w *world) EndAll(ctx context.Context, _, backendID string) (control.Ended, error) {
+	return w.End(ctx, "", slices.Collect(w.View().MeetingsOn(backendID))...)
 }
 
 func (w *world) ImportXML(ctx context.Context, doc []byte, o recording.ImportOptions) (state.Recording, error) {

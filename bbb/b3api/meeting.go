@@ -182,6 +182,10 @@ func (c *call) deleteMeeting() (any, error) {
 		return nil, err
 	}
 	out := c.meeting(v, m)
-	_, err = c.s.cfg.Meetings.End(c.r.Context(), m)
+	actor := c.who.actor
+	if c.who.agent() { // it says that the meeting is over, and orders nothing
+		actor = ""
+	}
+	_, err = c.s.cfg.Meetings.End(c.r.Context(), actor, m)
 	return out, err
 }

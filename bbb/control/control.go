@@ -81,6 +81,9 @@ func New(cfg Config) (*Control, error) {
 	return &Control{cfg: cfg, seen: map[string]*seen{}}, nil
 }
 
+// errRefused says that a server has answered, but not ended a meeting.
+var errRefused = errors.New("does not end the meeting")
+
 // Ended says what became of meetings that were to end.
 type Ended struct {
 	Ended int // their servers have ended them, or had before
@@ -89,21 +92,31 @@ type Ended struct {
 	Err   error // of the first server that did not answer
 }
 
-// End ends meetings and forgets them. The error is one of the store: then it is not known which are forgotten.
-func (c *Control) End(ctx context.Context, meetings ...*state.Meeting) (Ended, error) {
+// End ends meetings and forgets them, for an actor; its name and what it ended go into the history, unless it is "". A
+// server that does not answer once is not asked again, and the last part of ctx's time is kept for the log: what was not
+// ended by then ends later. The error is one of the store: then it is not known which are forgotten.
+func (c *Control) End(ctx context.Context, actor string, meetings ...*state.Meeting) (Ended, error) {
 	var (
 		mu          sync.Mutex
 		out         Ended
 		done, later []state.MeetingKey
+		silent      = map[string]error{} // servers that have not answered
 		work        sync.WaitGroup
 		slots       = make(chan struct{}, c.cfg.At)
 	)
 	v := c.cfg.Store.View()
+	asking, cancel := forServers(ctx)
+	defer cancel()
 	for _, m := range meetings {
 		slots <- struct{}{}
 		work.Go(func() {
 			defer func() { <-slots }()
-			err := c.endOnServer(ctx, v, m.BackendID, m.OnServer())
+			mu.Lock()
+			err := silent[m.BackendID]
+			mu.Unlock()
+			if err == nil {
+				err = c.endOnServer(asking, v, m.BackendID, m.OnServer())
+			}
 			key := m.Key()
 			key.Reserved = m.Reserved
 			mu.Lock()
@@ -113,6 +126,9 @@ func (c *Control) End(ctx context.Context, meetings ...*state.Meeting) (Ended, e
 				return
 			}
 			later = append(later, key)
+			if !errors.Is(err, errRefused) {
+				silent[m.BackendID] = err
+			}
 			if out.Err == nil {
 				out.Err = err
 			}
@@ -120,11 +136,37 @@ func (c *Control) End(ctx context.Context, meetings ...*state.Meeting) (Ended, e
 	}
 	work.Wait()
 	out.Ended, out.Later = len(done), len(later)
-	return out, c.forget(ctx, done, later)
+	return out, c.forget(ctx, actor, summary(meetings), done, later)
+}
+
+// forServers is three quarters of the time that ctx has.
+func forServers(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(end)*3/4)
+}
+
+// summary says for people which meetings are ended.
+func summary(meetings []*state.Meeting) string {
+	const most = 3
+	if len(meetings) == 1 {
+		m := meetings[0]
+		return fmt.Sprintf("end meeting %s of %s on %s", m.ID, m.Frontend, m.BackendID)
+	}
+	s := fmt.Sprintf("end %d meetings", len(meetings))
+	for i, m := range meetings {
+		if i == most {
+			return fmt.Sprintf("%s and %d more", s, len(meetings)-most)
+		}
+		s += fmt.Sprintf("%s %s of %s on %s", map[bool]string{true: ":", false: ","}[i == 0], m.ID, m.Frontend, m.BackendID)
+	}
+	return s
 }
 
 // forget takes meetings out of the state; of later, a copy is left.
-func (c *Control) forget(ctx context.Context, done, later []state.MeetingKey) error {
+func (c *Control) forget(ctx context.Context, actor, summary string, done, later []state.MeetingKey) error {
 	var ops []state.BBBOp
 	for keys := range slices.Chunk(done, 1000) {
 		ops = append(ops, state.BBBOp{End: &state.EndMeetings{Keys: keys}})
@@ -135,13 +177,17 @@ func (c *Control) forget(ctx context.Context, done, later []state.MeetingKey) er
 	if len(ops) == 0 {
 		return nil
 	}
-	_, err := c.cfg.Store.Do(ctx, state.BBB(ops...))
+	cmd := state.BBB(ops...)
+	if actor != "" {
+		cmd.Actor, cmd.At, cmd.Note = actor, c.cfg.Now().UTC(), summary
+	}
+	_, err := c.cfg.Store.Do(ctx, cmd)
 	return err
 }
 
 // EndAll ends every meeting on a backend.
-func (c *Control) EndAll(ctx context.Context, backendID string) (Ended, error) {
-	return c.End(ctx, slices.Collect(c.cfg.Store.View().MeetingsOn(backendID))...)
+func (c *Control) EndAll(ctx context.Context, actor, backendID string) (Ended, error) {
+	return c.End(ctx, actor, slices.Collect(c.cfg.Store.View().MeetingsOn(backendID))...)
 }
 
 // endOnServer asks a server to end a meeting. One that it does not have is ended.
@@ -168,7 +214,7 @@ func (c *Control) endOnServer(ctx context.Context, v *state.View, backendID, ser
 	}
 	o, err := xml.OutcomeOf(doc)
 	if err == nil && !o.OK && o.Key != xml.KeyNotFound {
-		err = fmt.Errorf("backend %q does not end the meeting: %s: %s", b.ID, o.Key, o.Message)
+		err = fmt.Errorf("backend %q %w: %s: %s", b.ID, errRefused, o.Key, o.Message)
 	}
 	return err
 }

@@ -33,6 +33,7 @@ type world struct {
 	servers map[string]map[string]string // internal ids by the server's ids
 	dead    map[string]bool
 	ends    []string
+	calls   int
 }
 
 func (w *world) View() *state.View {
@@ -56,6 +57,7 @@ func (w *world) Do(_ context.Context, c state.Command) (state.Result, error) {
 func (w *world) call(_ context.Context, b *state.BackendSpec, call string, p sign.Params) ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.calls++
 	id := p.Get("meetingID")
 	_, there := w.servers[b.ID][id]
 	switch {
@@ -185,7 +187,7 @@ func TestEnd(t *testing.T) {
 	w.created("over", "a")
 	delete(w.servers["a"], sid("over")) // nobody has noticed yet
 	w.dead["b"] = true
-	out, err := w.c.End(t.Context(), slices.Collect(w.View().Meetings())...)
+	out, err := w.c.End(t.Context(), "", slices.Collect(w.View().Meetings())...)
 	if err != nil || out.Ended != 2 || out.Later != 1 || out.Err == nil {
 		t.Errorf("End = %+v, %v", out, err)
 	}
@@ -193,9 +195,35 @@ func TestEnd(t *testing.T) {
 	if len(w.servers["a"]) != 0 || len(w.ends) != 1 {
 		t.Errorf("a has %v, ended %v", w.servers["a"], w.ends)
 	}
-	if out, err := w.c.EndAll(t.Context(), "a"); err != nil || out != (Ended{}) {
+	if out, err := w.c.EndAll(t.Context(), "", "a"); err != nil || out != (Ended{}) {
 		t.Errorf("EndAll of nothing = %+v, %v", out, err)
 	}
+}
+
+// A server that does not answer is asked once, however many meetings it has; an operator's order is in the history.
+func TestEnd_silentServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.c.cfg.At = 1
+	for _, id := range []string{"one", "two", "three", "four", "five"} {
+		w.created(id, "a")
+	}
+	w.dead["a"] = true
+	before := w.calls
+	out, err := w.c.EndAll(t.Context(), "token/ops", "a")
+	if err != nil || out.Ended != 0 || out.Later != 5 || out.Err == nil {
+		t.Errorf("EndAll = %+v, %v", out, err)
+	}
+	if n := w.calls - before; n != 1 {
+		t.Errorf("the server was asked %d times, want once", n)
+	}
+	for ch := range w.View().ChangesBefore(0) {
+		if want := "end 5 meetings: four of uni on a, five of uni on a, one of uni on a and 2 more"; ch.Actor != "token/ops" || ch.Summary != want {
+			t.Errorf("the history says %q by %q, want %q by token/ops", ch.Summary, ch.Actor, want)
+		}
+		return
+	}
+	t.Error("the history says nothing")
 }
 
 // A dead server's meeting was created elsewhere; when the server comes back, its copy is ended before anything can be

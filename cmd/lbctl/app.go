@@ -113,7 +113,7 @@ Exit codes: 0 done, 1 other, 2 usage, 3 not found, 4 conflict, 5 not authorized,
 	f.BoolVar(&a.json, "json", false, "the same as -o json")
 	f.BoolVar(&a.dry, "dry", false, "print the request that would be sent, and change nothing")
 	f.StringVar(&a.requestID, "request-id", "", "Idempotency-Key of a change: repeats with the same one have their effect once")
-	root.AddCommand(a.addCmd(), a.setCmd(), a.showCmd(), a.switchCmd(true), a.switchCmd(false), a.deleteCmd(),
+	root.AddCommand(a.addCmd(), a.setCmd(), a.showCmd(), a.switchCmd(true), a.switchCmd(false), a.deleteCmd(), a.endCmd(),
 		a.clusterCmd(), a.callbackCmd(), a.nodeCmd(), a.tokenCmd(), a.applyCmd(false), a.applyCmd(true), a.importCmd(), a.confirmCmd(), a.historyCmd(), a.explainCmd(), a.watchCmd(), a.topCmd(), a.rollbackCmd(), a.snapshotCmd(), a.keygenCmd(), a.versionCmd(), a.completionCmd())
 	return root
 }

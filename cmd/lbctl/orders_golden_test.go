@@ -52,6 +52,13 @@ func TestGolden_sequences(t *testing.T) {
 			"lbctl show callbacks", "lbctl callback list -o wide", "lbctl show callbacks -o name", "lbctl callbacks list -o json",
 			"lbctl callback retry c2", "lbctl callback drop c1 c9", "lbctl callback retry c9", "lbctl callback retry", "lbctl --dry callback drop c2", "lbctl show callbacks",
 		}},
+		{"meetings", twoTenants, []string{
+			"lbctl show meetings", "lbctl show meetings --frontend uni-key -o wide", "lbctl show meetings --backend https://bbb.example.org -o name", "lbctl show meetings --frontend uni -o json",
+			"lbctl show meeting room --frontend uni", "lbctl show meeting room", "lbctl show meeting abc-1 -o yaml", "lbctl show meetings --backend none", "lbctl show meeting room --backend one",
+			"lbctl end meeting none", "lbctl end meeting room", "lbctl --dry end meeting room --frontend uni", "lbctl end meeting room --frontend uni", "lbctl end meeting", "lbctl end meetings",
+			"lbctl end meetings two", "lbctl end meetings --frontend uni", "lbctl end meetings --backend one", "lbctl end meetings --backend one", "lbctl end meetings one --backend one",
+			"lbctl show meetings", "lbctl end",
+		}},
 		{"import", nil, []string{
 			"lbctl import b3scale DIR/backends.json DIR/frontends.json --dry", "lbctl import b3scale DIR/backends.json DIR/frontends.json", "lbctl show backend 9e0f6c3a-3b57-4a75-9a7c-6a3a3f5f2d10",
 			"lbctl import b3scale DIR/backends.json DIR/frontends.json", "lbctl import b3scale DIR/none.json", "lbctl import b3scale DIR/damaged.json", "lbctl import b3scale", "lbctl import",
@@ -119,6 +126,28 @@ func b3Files(t *testing.T) (dir string) {
 		}
 	}
 	return dir
+}
+
+// twoTenants has two tenants with meetings on two servers, one of which does not answer.
+func twoTenants(w *world) {
+	w.must("lbctl add backend https://bbb.example.org/bigbluebutton/api --id one --pool meetings")
+	w.must("lbctl add backend https://other.example.org/bigbluebutton/api --id two --pool meetings")
+	w.must("lbctl add frontend uni-key --id uni")
+	w.must("lbctl add frontend school")
+	for _, m := range []struct{ frontend, id, backend string }{{"uni", "room", "one"}, {"uni", "x/y z", "two"}, {"school", "room", "one"}} {
+		c := state.BBB(state.BBBOp{Bind: &state.BindMeeting{Frontend: m.frontend, ID: m.id, ServerID: "on-server-" + m.frontend + "-" + m.id, BackendID: m.backend, Attempt: "x"}})
+		if m.frontend == "school" {
+			c.BBB = append(c.BBB, state.BBBOp{Confirm: &state.ConfirmMeeting{Frontend: m.frontend, ID: m.id, ServerID: "on-server-school-room", BackendID: m.backend, InternalID: "abc-1"}})
+		}
+		c.At = epoch
+		if _, err := w.store.Do(w.t.Context(), c); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.fake.Update(func(f *apitest.Fake) {
+		f.Listed = map[string]httpapi.MeetingSeen{"one/on-server-school-room": {Name: "Maths", Running: true, Attendees: 5, Moderators: 1}}
+		f.Silent = map[string]bool{"two": true}
+	})
 }
 
 // callbacks puts one callback that waits and one that was given up into the queue.

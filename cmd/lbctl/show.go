@@ -30,7 +30,7 @@ func (a *app) showCmd() *cobra.Command {
 		sub.RunE = func(cmd *cobra.Command, refs []string) error { return a.show(cmd, n, refs) }
 		cmd.AddCommand(sub)
 	}
-	cmd.AddCommand(a.showHealthCmd(), a.showStatsCmd(), a.showNodesCmd(), a.showSettingsCmd(), a.showPendingCmd(), a.showCallbacksCmd("callbacks"), a.clusterStatusCmd("cluster"))
+	cmd.AddCommand(a.showHealthCmd(), a.showStatsCmd(), a.showNodesCmd(), a.showSettingsCmd(), a.showPendingCmd(), a.showCallbacksCmd("callbacks"), a.showMeetingsCmd(), a.clusterStatusCmd("cluster"))
 	return cmd
 }
 

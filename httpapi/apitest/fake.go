@@ -38,6 +38,8 @@ type Fake struct {
 	KeyRing api.ClusterKeys
 	Loads   map[string]httpapi.LoadReport       // by backend, as reported
 	Tried   map[string]httpapi.CallbackProgress // by callback
+	Listed  map[string]httpapi.MeetingSeen      // by backend/id on it
+	Silent  map[string]bool                     // servers that do not end meetings
 	Orders  []string                            // drain n1, …
 	Slow    bool                                // Members does not know yet what was ordered
 
@@ -211,7 +213,7 @@ func NewConfig(s *Store, f *Fake) httpapi.Config {
 	cfg.NodeID, cfg.Version = "n1", "test"
 	cfg.Store, cfg.Cluster, cfg.Stats, cfg.Runtime, cfg.Ready = s, f, f, f, f.Ready
 	cfg.Explain = explainer{f}
-	cfg.Loads, cfg.Callbacks = f, f
+	cfg.Loads, cfg.Callbacks, cfg.Meetings = f, f, meetings{s, f}
 	cfg.Drain, cfg.Reads, cfg.Keys = drain{s, f}, f, keys{f}
 	cfg.Backups = &Backups{Keys: []byte{1}, Schedule: api.BackupStatus{Interval: "1h0m0s", Keep: 24}}
 	cfg.Nodes = f
