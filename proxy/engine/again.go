@@ -70,15 +70,42 @@ func (e *exchange) replayable() bool { return !e.taken || e.keeps }
 // resume begins the next attempt of an exchange, outside of the reading of its request.
 func (l *loop) resume(e *exchange) {
 	c := e.c
-	rest := l.input(&c.sock)
+	if rest, ok := l.rewind(e); ok {
+		l.goOn(c, l.try(e, rest, false))
+	}
+}
+
+// resumeThere sends a request to the backend of its attempt once more.
+func (l *loop) resumeThere(e *exchange, cause error) {
+	c := e.c
+	rest, ok := l.rewind(e)
+	if !ok {
+		return
+	}
+	if out, ok := l.send(e, rest, false); ok {
+		l.goOn(c, out)
+		return
+	}
+	l.setInput(&c.sock, rest)
+	l.connectFailed(e, upstream.ConnectFailed, cause)
+}
+
+// rewind gives the input from the beginning of the body on; false: it cannot be had, and the request is refused.
+func (l *loop) rewind(e *exchange) ([]byte, bool) {
+	rest := l.input(&e.c.sock)
 	if e.taken {
 		if rest = l.unread(e, rest); rest == nil {
+			l.endAttempt(e, upstream.Reset, nil)
 			l.refuse(e, proxy.RefusalOf(upstream.Reset))
-			return
+			return nil, false
 		}
 	}
 	e.sent = false
-	rest = l.try(e, rest, false)
+	return rest, true
+}
+
+// goOn takes the input that an attempt has left.
+func (l *loop) goOn(c *client, rest []byte) {
 	if c.fd < 0 || rest == nil || c.state == stClosing || c.state == stLinger {
 		return
 	}

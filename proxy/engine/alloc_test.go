@@ -38,6 +38,22 @@ func (unwanted) Log(proxy.Entry) {}
 // bedOf is bed with further settings of the pool, beginning with a comma, and with an access log.
 func bedOf(t testing.TB, answer, settings string, log proxy.AccessLog) (client net.Conn, p *proxy.Proxy) {
 	t.Helper()
+	return bedWith(t, func(c net.Conn) {
+		b, out := make([]byte, 64<<10), []byte(answer)
+		for {
+			if _, err := c.Read(b); err != nil {
+				return
+			}
+			if _, err := c.Write(out); err != nil {
+				return
+			}
+		}
+	}, settings, log)
+}
+
+// bedWith is bedOf with a backend that serves connections in its own way.
+func bedWith(t testing.TB, serve func(net.Conn), settings string, log proxy.AccessLog) (client net.Conn, p *proxy.Proxy) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -51,15 +67,7 @@ func bedOf(t testing.TB, answer, settings string, log proxy.AccessLog) (client n
 			}
 			go func() {
 				defer c.Close()
-				b, out := make([]byte, 64<<10), []byte(answer)
-				for {
-					if _, err := c.Read(b); err != nil {
-						return
-					}
-					if _, err := c.Write(out); err != nil {
-						return
-					}
-				}
+				serve(c)
 			}()
 		}
 	}()

@@ -118,7 +118,9 @@ func (l *loop) finish(e *exchange) {
 	e.kind = upstream.OK.Stats()
 	l.endAttempt(e, upstream.OK, nil)
 	e.u, u.e = nil, nil
-	if e.reusable && u.ep.Proxy == "" && e.done && len(u.pend) == 0 && len(u.in) == 0 && !u.hup {
+	if u.us != nil {
+		l.leave(u.us, e.at.Upstream)
+	} else if e.reusable && u.ep.Proxy == "" && e.done && len(u.pend) == 0 && len(u.in) == 0 && !u.hup {
 		l.keepServer(u, e.at.Upstream)
 	} else {
 		l.closeServer(u)

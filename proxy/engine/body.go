@@ -27,6 +27,9 @@ func (l *loop) requestBody(e *exchange, b []byte) (out []byte, n int, why http1.
 		}
 		return b[:n], n, http1.OK
 	}
+	if e.u.us != nil {
+		return l.plainBody(e, b)
+	}
 	if e.c.st != nil {
 		return l.streamBody(e, b)
 	}
@@ -122,7 +125,9 @@ func (l *loop) readBusy(c *client) bool {
 		return false
 	}
 	l.setInput(&c.sock, b[n:])
-	if len(out) > 0 && !l.write(&e.u.sock, out) {
+	if us := e.u.us; us != nil {
+		l.bodyTo(us, out, e.done)
+	} else if len(out) > 0 && !l.write(&e.u.sock, out) {
 		l.bodyRefused(e)
 		return false
 	}
@@ -182,6 +187,10 @@ func (l *loop) checkGone(c *client) {
 
 // readServer reads an answer as long as there is input and the client takes it.
 func (l *loop) readServer(u *server) {
+	if u.h2 != nil {
+		l.readUp(u)
+		return
+	}
 	e := u.e
 	for turn := 0; u.fd >= 0 && u.e == e && e != nil && u.readable && !u.connecting; turn++ {
 		if turn == budget {
@@ -204,7 +213,7 @@ func (l *loop) readServer(u *server) {
 			}
 			limit += len(u.in)
 		}
-		b, r := l.fillInto(&u.sock, l.buf[headroom:headroom+min(limit, readSize)])
+		b, r := l.fillServer(u, l.buf[headroom:headroom+min(limit, readSize)])
 		switch r {
 		case readAgain:
 			return
@@ -212,6 +221,10 @@ func (l *loop) readServer(u *server) {
 			l.serverEnd(u)
 			return
 		case readError:
+			if u.us != nil {
+				l.brokenUp(u)
+				return
+			}
 			l.serverGone(u, syscall.ECONNRESET)
 			return
 		}
@@ -219,6 +232,14 @@ func (l *loop) readServer(u *server) {
 		l.moved(e)
 		l.answer(e, b)
 	}
+}
+
+// fillServer is fillInto for a backend's answer.
+func (l *loop) fillServer(u *server, buf []byte) ([]byte, readResult) {
+	if u.us != nil {
+		return l.fillUp(u.us, buf)
+	}
+	return l.fillInto(&u.sock, buf)
 }
 
 // serverEnd handles the end of what a backend sends.

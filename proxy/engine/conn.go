@@ -71,6 +71,8 @@ type server struct {
 	gotByte    bool
 	queued     bool
 	ep         *upstream.Endpoint
+	h2         *upConn   // nil = it does not speak HTTP/2
+	us         *upStream // it is no connection but a stream of one
 	pool       *pool
 	idleAt     int
 	e          *exchange

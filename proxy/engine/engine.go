@@ -282,7 +282,7 @@ func (l *loop) quieten() {
 		}
 	}
 	for u := range l.servers {
-		if u.e == nil {
+		if u.e == nil && (u.h2 == nil || u.h2.n == 0) {
 			l.closeServer(u)
 		}
 	}

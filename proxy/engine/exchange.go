@@ -11,7 +11,6 @@ import (
 	"github.com/lbnode/lbnode/proxy/http1"
 	"github.com/lbnode/lbnode/proxy/route"
 	"github.com/lbnode/lbnode/proxy/upstream"
-	"github.com/lbnode/lbnode/state"
 	"github.com/lbnode/lbnode/stats"
 )
 
@@ -47,6 +46,7 @@ type exchange struct {
 	taken  bool // bytes of the body are gone
 	sent   bool // the head is on its way to the backend
 	parked bool // waits in the pool's queue
+	again  bool // has been sent to the same backend a second time
 	keeps  bool // what is taken of the body is kept
 	kept   []byte
 	ready  func(*upstream.Ticket, upstream.Attempt) // made once with the exchange
@@ -155,10 +155,8 @@ func (l *loop) oursAlone(g *route.Group) bool {
 	return v
 }
 
-// ours says that a loop can speak to an endpoint: HTTP/1.1 in clear text at a numeric address.
-func ours(ep *upstream.Endpoint) bool {
-	return ep == nil || ep.Scheme == "http" && (ep.Protocol == state.ProtocolAuto || ep.Protocol == state.ProtocolHTTP1) && numeric(ep)
-}
+// ours says that a loop can speak to an endpoint: in clear text at a numeric address.
+func ours(ep *upstream.Endpoint) bool { return ep == nil || ep.Scheme == "http" && numeric(ep) }
 
 // try begins attempts until one is on its way or none is left. rest is the input behind the head; what is
 // left of it comes back, nil if the connection no longer wants it. parsed says that l.req is this request.
@@ -198,6 +196,9 @@ func (l *loop) try(e *exchange, rest []byte, parsed bool) []byte {
 
 // send puts the exchange on a connection. false: there is none to be had; the attempt is ended.
 func (l *loop) send(e *exchange, rest []byte, parsed bool) ([]byte, bool) {
+	if multiplexed(e.at.Endpoint) {
+		return l.sendUp(e, rest, parsed)
+	}
 	for {
 		u := l.takeIdle(e.at.Endpoint)
 		if u == nil {
@@ -247,6 +248,12 @@ func (l *loop) sendRequest(e *exchange, rest []byte, parsed bool) ([]byte, bool)
 	}
 	if r.WantsTrailers() {
 		opts |= http1.AskTrailers
+	}
+	if e.u.us != nil {
+		if r.Check() != http1.OK {
+			return rest, false
+		}
+		return l.requestUp(e, rest, opts), true
 	}
 	var why http1.Reason
 	if l.out, why = r.Append(l.out[:0], opts); why != http1.OK {

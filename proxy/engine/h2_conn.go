@@ -215,8 +215,12 @@ func (l *loop) wakeStreams() {
 func (l *loop) flushDirty() {
 	for i := 0; i < len(l.dirty); i++ {
 		r := l.dirty[i]
-		if s := l.slots[r.idx]; s.gen == r.gen && s.c != nil && s.c.h2 != nil {
+		switch s := l.slots[r.idx]; {
+		case s.gen != r.gen:
+		case s.c != nil && s.c.h2 != nil:
 			l.flushH2(s.c)
+		case s.u != nil && s.u.h2 != nil:
+			l.flushUp(s.u)
 		}
 	}
 	l.dirty, l.dirtyNext = append(l.dirty[:0], l.dirtyNext...), l.dirtyNext[:0]

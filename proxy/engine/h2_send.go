@@ -291,7 +291,7 @@ func (l *loop) answerStream(e *exchange, r *http1.Response) {
 		end = http2.Ended
 	}
 	length := r.Length
-	if r.Status == 204 {
+	if us := e.u.us; r.Status == 204 || us != nil && us.bare {
 		length = -1
 	}
 	l.headers(st, r.Status, r.Fields(), length, end)

@@ -244,19 +244,29 @@ func (l *loop) streamBody(e *exchange, b []byte) (out []byte, n int, why http1.R
 		return l.spill, n, http1.More
 	}
 	e.done = true
-	l.fields = l.fields[:0]
-	if len(st.trailer) > 0 {
-		e.chunk.Reset(&l.lim.Head)
-		if _, _, why := e.chunk.Next(lastChunkHead); why != http1.More {
-			return l.spill, n, http1.ForbiddenTrailer // cannot be
-		}
-		if _, _, why := e.chunk.Next(st.trailer); why != http1.OK {
-			return l.spill, n, http1.ForbiddenTrailer
-		}
-		l.passTrailers(&e.chunk)
+	if why := l.streamTrailers(e); why != http1.OK {
+		return l.spill, n, why
 	}
 	l.spill = http1.AppendLastChunk(l.spill, l.fields)
 	return l.spill, n, http1.OK
+}
+
+// streamTrailers gathers the trailer fields of a stream that has ended in l.fields.
+func (l *loop) streamTrailers(e *exchange) http1.Reason {
+	l.fields = l.fields[:0]
+	st := e.c.st
+	if len(st.trailer) == 0 {
+		return http1.OK
+	}
+	e.chunk.Reset(&l.lim.Head)
+	if _, _, why := e.chunk.Next(lastChunkHead); why != http1.More {
+		return http1.ForbiddenTrailer // cannot be
+	}
+	if _, _, why := e.chunk.Next(st.trailer); why != http1.OK {
+		return http1.ForbiddenTrailer
+	}
+	l.passTrailers(&e.chunk)
+	return http1.OK
 }
 
 var lastChunkHead = []byte("0\r\n") // read only

@@ -74,6 +74,12 @@ type loop struct {
 	dirty     []slotRef // HTTP/2 connections with something to send in this batch
 	dirtyNext []slotRef // and in the next one
 
+	ups         map[*upstream.Endpoint]*upPool
+	freeUp      []*upStream
+	wokenUp     []*upStream // streams for which something came in this read
+	noUp        upStream    // stands in wokenUp for those that have ended
+	scratchPath []byte
+
 	pools map[*upstream.Endpoint]*pool
 	table *route.Table // that verdicts holds for
 	verd  map[*route.Group]bool
@@ -104,7 +110,7 @@ func newLoop(e *Engine, n int) (*loop, error) {
 	l := &loop{
 		e: e, shard: n + 1, ep: int32(ep), start: time.Now(), buf: make([]byte, headroom+readSize+tailroom),
 		clients: map[*client]struct{}{}, servers: map[*server]struct{}{},
-		pools: map[*upstream.Endpoint]*pool{}, verd: map[*route.Group]bool{},
+		pools: map[*upstream.Endpoint]*pool{}, ups: map[*upstream.Endpoint]*upPool{}, verd: map[*route.Group]bool{},
 		seed: maphash.MakeSeed(), lim: &e.cfg.Limits, p: e.cfg.Proxy, total: e.total, done: make(chan struct{}),
 	}
 	l.near = l.oursAlone

@@ -30,13 +30,22 @@ func (l *loop) pool(ep *upstream.Endpoint) (*pool, error) {
 	if p := l.pools[ep]; p != nil {
 		return p, nil
 	}
-	addr, err := netip.ParseAddr(ep.Host)
+	addr, err := addrOf(ep)
 	if err != nil {
-		return nil, fmt.Errorf("backend address: %w", err)
+		return nil, err
 	}
-	p := &pool{ep: ep, addr: netip.AddrPortFrom(addr.Unmap(), ep.Port)}
+	p := &pool{ep: ep, addr: addr}
 	l.pools[ep] = p
 	return p, nil
+}
+
+// addrOf gives the address to dial, if it is a numeric one.
+func addrOf(ep *upstream.Endpoint) (netip.AddrPort, error) {
+	addr, err := netip.ParseAddr(ep.Host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("backend address: %w", err)
+	}
+	return netip.AddrPortFrom(addr.Unmap(), ep.Port), nil
 }
 
 func (l *loop) takeIdle(ep *upstream.Endpoint) *server {
@@ -69,8 +78,14 @@ func (l *loop) keepServer(u *server, up *upstream.Upstream) {
 }
 
 func (l *loop) closeServer(u *server) {
-	if u.fd < 0 {
+	switch {
+	case u.fd < 0:
 		return
+	case u.us != nil:
+		l.closeUp(u.us)
+		return
+	case u.h2 != nil:
+		l.dropUp(u)
 	}
 	if p := u.pool; u.idleAt >= 0 {
 		last := len(p.idle) - 1
@@ -87,25 +102,42 @@ func (l *loop) closeServer(u *server) {
 	l.freeSv = append(l.freeSv, u)
 }
 
-// dial begins a connection for an exchange.
+// dial begins a connection for an exchange, or has it wait for a stream of one.
 func (l *loop) dial(e *exchange) error {
+	if multiplexed(e.at.Endpoint) {
+		return l.awaitRoom(e)
+	}
 	p, err := l.pool(e.at.Endpoint)
 	if err != nil {
 		return err
 	}
+	u, err := l.newServer(e.at.Endpoint, p.addr)
+	if err != nil {
+		return err
+	}
+	u.pool = p
+	u.e, e.u = e, u
+	if d := e.x.Target.Connect; d > 0 {
+		l.arm(&u.timer, d)
+	}
+	return nil
+}
+
+// newServer begins a connection.
+func (l *loop) newServer(ep *upstream.Endpoint, addr netip.AddrPort) (*server, error) {
 	family := syscall.AF_INET
-	if p.addr.Addr().Is6() {
+	if addr.Addr().Is6() {
 		family = syscall.AF_INET6
 	}
 	fd, _, errno := syscall.RawSyscall(syscall.SYS_SOCKET, uintptr(family), syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	if errno != 0 {
-		return fmt.Errorf("socket: %w", errno)
+		return nil, fmt.Errorf("socket: %w", errno)
 	}
 	noDelay(int32(fd))
-	errno = connect(int32(fd), p.addr)
+	errno = connect(int32(fd), addr)
 	if errno != 0 && errno != syscall.EINPROGRESS {
 		closeFD(int32(fd))
-		return fmt.Errorf("connect: %w", errno)
+		return nil, fmt.Errorf("connect: %w", errno)
 	}
 	var u *server
 	if n := len(l.freeSv); n > 0 {
@@ -121,15 +153,11 @@ func (l *loop) dial(e *exchange) error {
 		closeFD(int32(fd))
 		u.fd = -1
 		l.freeSv = append(l.freeSv, u)
-		return errors.New("epoll_ctl failed")
+		return nil, errors.New("epoll_ctl failed")
 	}
-	u.fd, u.idx, u.ep, u.pool, u.connecting = int32(fd), idx, e.at.Endpoint, p, true
-	u.e, e.u = e, u
+	u.fd, u.idx, u.ep, u.connecting = int32(fd), idx, ep, true
 	l.servers[u] = struct{}{}
-	if d := e.x.Target.Connect; d > 0 {
-		l.arm(&u.timer, d)
-	}
-	return nil
+	return u, nil
 }
 
 func connect(fd int32, addr netip.AddrPort) syscall.Errno {
@@ -145,6 +173,10 @@ func connect(fd int32, addr netip.AddrPort) syscall.Errno {
 }
 
 func (l *loop) serverEvent(u *server, ev uint32) {
+	if u.h2 != nil {
+		l.eventUp(u, ev)
+		return
+	}
 	if u.e == nil { // unused: whatever comes, nobody asked for it
 		if ev&(syscall.EPOLLIN|syscall.EPOLLERR|syscall.EPOLLHUP|epollRDHUP) != 0 {
 			l.closeServer(u)
@@ -253,6 +285,8 @@ func (l *loop) serverTimeout(u *server) {
 	e := u.e
 	switch {
 	case u.fd < 0:
+	case u.h2 != nil:
+		l.timeoutUp(u)
 	case e == nil:
 		l.closeServer(u)
 	case u.connecting:

@@ -20,17 +20,8 @@ const (
 // but for those that end here, framing by Body and Length, and what c says. Method, Path, Query and Host are
 // checked again, as any of them may have been set by hand; on refusal dst comes back as it was.
 func (r *Request) Append(dst []byte, c Conn) ([]byte, Reason) {
-	switch {
-	case len(r.Method) > maxMethod || !isTokenBytes(r.Method):
-		return dst, BadMethod
-	case !validPath(r.Path) || scanTarget(r.Query, 0) != len(r.Query) || len(r.Path) == 1 && r.Path[0] == '*' && r.HasQuery:
-		return dst, BadTarget
-	case len(r.Host) == 0:
-		return dst, MissingHost
-	case !validHost(r.Host):
-		return dst, BadHost
-	case r.Body == UntilClose || r.Body == Tunnel || r.Body == ByLength && r.Length <= 0:
-		return dst, BadContentLength
+	if why := r.Check(); why != OK {
+		return dst, why
 	}
 	out := append(dst, r.Method...)
 	out = append(out, ' ')
@@ -53,6 +44,23 @@ func (r *Request) Append(dst []byte, c Conn) ([]byte, Reason) {
 		out = append(out, "Content-Length: 0\r\n"...)
 	}
 	return append(appendConn(out, c), "\r\n"...), OK
+}
+
+// Check is what Append checks before it writes anything, for those that send the request in another form.
+func (r *Request) Check() Reason {
+	switch {
+	case len(r.Method) > maxMethod || !isTokenBytes(r.Method):
+		return BadMethod
+	case !validPath(r.Path) || scanTarget(r.Query, 0) != len(r.Query) || len(r.Path) == 1 && r.Path[0] == '*' && r.HasQuery:
+		return BadTarget
+	case len(r.Host) == 0:
+		return MissingHost
+	case !validHost(r.Host):
+		return BadHost
+	case r.Body == UntilClose || r.Body == Tunnel || r.Body == ByLength && r.Length <= 0:
+		return BadContentLength
+	}
+	return OK
 }
 
 // Append writes the response to dst as an HTTP/1.1 head: status line, the fields but for those that end

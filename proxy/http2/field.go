@@ -17,6 +17,7 @@ const (
 	kindPath
 	kindAuthority
 	kindProtocol
+	kindStatus // of responses
 )
 
 // classify validates a field and says what it is. A name or value that could not stand in an HTTP/1.1 head as what
@@ -76,6 +77,10 @@ func classifyPseudo(name, value []byte) kind {
 		return kindAuthority
 	case ":protocol":
 		return kindProtocol
+	case ":status":
+		if len(value) == 3 && value[0]-'1' < 5 && value[1]-'0' < 10 && value[2]-'0' < 10 {
+			return kindStatus
+		}
 	}
-	return kindMalformed // those of responses, and unknown ones
+	return kindMalformed
 }

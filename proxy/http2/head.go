@@ -31,7 +31,9 @@ type Head struct {
 	size      int   // by the measure of SETTINGS_MAX_HEADER_LIST_SIZE
 	limit     int
 	verdict   Verdict
+	status    int // of an answer
 	trailer   bool
+	answer    bool
 	begun     bool // a regular field has come
 	trailers  bool // the client takes trailers
 	hosts     bool // there is a host field
@@ -51,6 +53,12 @@ func (h *Head) reset(limit int, trailer bool) {
 	}
 }
 
+// ResetAnswer makes h ready for the block of an answer, whose fields may take limit bytes.
+func (h *Head) ResetAnswer(limit int) {
+	h.reset(limit, false)
+	h.answer = true
+}
+
 // Length is the value of content-length, -1 for none.
 func (h *Head) Length() int64 { return h.length }
 
@@ -65,6 +73,10 @@ func (h *Head) take(k kind, name, value, line []byte) {
 	}
 	if k >= kindMethod {
 		h.takePseudo(k, value)
+		return
+	}
+	if h.answer {
+		h.takeAnswer(k, name, value, line)
 		return
 	}
 	if !h.begun {
@@ -109,10 +121,11 @@ func (h *Head) take(k kind, name, value, line []byte) {
 	h.out = appendLine(h.out, name, value)
 }
 
-// takePseudo takes a pseudo-header field: once, before all others, in requests only (RFC 9113 §8.3).
+// takePseudo takes a pseudo-header field: once, before all others, and :status in answers only, the others in
+// requests only (RFC 9113 §8.3).
 func (h *Head) takePseudo(k kind, value []byte) {
 	bit := kind(1) << (k - kindMethod)
-	if h.begun || h.trailer || h.seen&bit != 0 {
+	if h.begun || h.trailer || h.seen&bit != 0 || (k == kindStatus) != h.answer {
 		h.verdict = Malformed
 		return
 	}
@@ -131,6 +144,9 @@ func (h *Head) takePseudo(k kind, value []byte) {
 		h.authority = append(h.authority, value...)
 	case kindProtocol:
 		h.protocol = append(h.protocol, value...)
+	case kindStatus:
+		h.status = int(value[0]-'0')*100 + int(value[1]-'0')*10 + int(value[2]-'0')
+		h.out = append(append(append(h.out, "HTTP/1.1 "...), value...), " \r\n"...)
 	}
 }
 
