@@ -33,6 +33,8 @@ type hrw struct {
 	*group
 	bounded bool
 	shelves []shelf
+	heads   []node // of the shelves, side by side
+	most    uint64 // weight of the heaviest shelf
 	memo    memo
 }
 
@@ -46,6 +48,7 @@ type shelf struct {
 	node
 	members []node
 	at      []int32 // indexes into group.members
+	most    uint64  // weight of the heaviest member
 }
 
 func newHRW(g *group) *hrw {
@@ -58,10 +61,12 @@ func newHRW(g *group) *hrw {
 		s.weight += uint64(m.Weight)
 		s.members = append(s.members, node{seed, uint64(m.Weight)})
 		s.at = append(s.at, int32(i))
+		s.most = max(s.most, uint64(m.Weight))
 	}
 	for _, s := range all {
 		if s.weight > 0 {
-			p.shelves = append(p.shelves, s)
+			p.shelves, p.heads = append(p.shelves, s), append(p.heads, s.node)
+			p.most = max(p.most, s.weight)
 		}
 	}
 	return p
@@ -111,24 +116,54 @@ func (p *hrw) home(key uint64) int {
 
 // work works out the home of a key.
 func (p *hrw) work(key uint64) int {
-	s := &p.shelves[0]
-	b := score(key, s.node)
-	for i := 1; i < len(p.shelves); i++ {
-		if c := score(key, p.shelves[i].node); c.beats(b) {
-			b, s = c, &p.shelves[i]
-		}
-	}
-	if len(s.members) == 1 {
-		return int(s.at[0])
-	}
+	s := &p.shelves[winner(key, p.heads, p.most)]
+	return int(s.at[winner(key, s.members, s.most)])
+}
+
+// winner is the node with the best score, the first of equals. most is the weight of the heaviest one.
+//
+// Hardly any node can win, and most need no logarithm to be told so: what cannot win even with the heaviest weight
+// is passed over by its random number alone.
+func winner(key uint64, nodes []node, most uint64) int {
 	at := 0
-	b = score(key, s.members[0])
-	for i := 1; i < len(s.members); i++ {
-		if c := score(key, s.members[i]); c.beats(b) {
-			b, at = c, i
+	if len(nodes) == 1 {
+		return at
+	}
+	best := score(key, nodes[0])
+	floor := best.floor(most)
+	for i := 1; i < len(nodes); i++ {
+		n := nodes[i]
+		x := mix(key ^ n.seed)
+		if x < floor {
+			continue
+		}
+		if c := (scored{negLog2(x), n.weight}); c.beats(best) {
+			best, at = c, i
+			floor = c.floor(most)
 		}
 	}
-	return int(s.at[at])
+	return at
+}
+
+// floor is a random number below which no node of at most this weight beats a: 0 if it is not worth knowing.
+//
+// To win, a node's -log2(x/2^64) has to be below e = a.exp·most/a.weight. As 2^-e > 1 - e·ln 2, x has to be above
+// (1 - e·ln 2)·2^64. The constants are rounded against the node by more than the error of negLog2.
+func (a scored) floor(most uint64) uint64 {
+	const one, slack, ln2 = 1 << 26, 1 << 10, 46516320 // ln 2 · 2^26 is 46516319.6
+	hi, lo := bits.Mul64(a.exp, most)
+	if hi >= a.weight {
+		return 0
+	}
+	e, _ := bits.Div64(hi, lo, a.weight)
+	if e >= one {
+		return 0
+	}
+	drop := ((e+slack)*ln2)>>26 + 1 // in 2^-26ths
+	if drop >= one {
+		return 0
+	}
+	return (one - drop) << 38
 }
 
 // flat compares all usable members in one level, for groups of which hardly any is left.
