@@ -25,8 +25,7 @@ type Pool struct {
 	first   *Ticket
 	last    *Ticket
 
-	members int // while Set.Update counts them; guarded by Set.mu
-	seen    uint64
+	named bool // by the view, not only by its backends or a route; guarded by Set.mu
 }
 
 // Ticket is a request in a pool's queue.

@@ -78,7 +78,9 @@ type Set struct {
 	transports map[transportKey]*http.Transport
 	early      map[string]veto // vetoes for backends that no view has named yet
 	pools      map[string]*Pool
-	gen        uint64
+	view       *state.View          // the one applied; what it shares with the next one is not looked at
+	leaving    map[*Upstream]bool   // removed while requests are on them
+	users      map[transportKey]int // upstreams with an endpoint on the transport
 	warm       bool // a view with backends has been applied: one that comes up now really does
 
 	ejectMu sync.Mutex // after mu; guards what Upstream says it guards, and closed
@@ -92,7 +94,8 @@ func NewSet(cfg Config) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{
-		cfg: cfg, start: time.Now(), pools: map[string]*Pool{},
+		cfg: cfg, start: time.Now(), pools: map[string]*Pool{}, view: state.NewView(),
+		leaving: map[*Upstream]bool{}, users: map[transportKey]int{},
 		byID: map[string]*Upstream{}, transports: map[transportKey]*http.Transport{}, early: map[string]veto{},
 	}
 	s.SetStickyKeys(cfg.StickyKeys)
@@ -102,72 +105,6 @@ func NewSet(cfg Config) (*Set, error) {
 
 // clock is monotonic time since the set was made.
 func (s *Set) clock() time.Duration { return time.Since(s.start) }
-
-// Update brings the flags and endpoints in line with a view. When it returns they are in force: see
-// Upstream.Begin. A view older than the one applied is ignored.
-func (s *Set) Update(v *state.View) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if v.Index < s.applied.Load() {
-		return
-	}
-	s.gen++
-	for p := range v.Pools() {
-		home := s.pool(p.ID)
-		home.seen = s.gen
-		if home.conf.Load() != &p.PoolSpec {
-			home.conf.Store(&p.PoolSpec)
-		}
-	}
-	for b := range v.Backends() {
-		u := s.byID[b.ID]
-		fresh := u == nil
-		if fresh {
-			u = &Upstream{id: b.ID, set: s, stats: s.cfg.Stats.Backend(b.ID), veto: s.early[b.ID]}
-			delete(s.early, b.ID)
-			s.byID[b.ID] = u
-		}
-		u.seen = s.gen
-		home := s.pool(b.Pool)
-		home.seen = s.gen
-		home.members++
-		pool, _ := v.Pool(b.Pool)
-		if u.backend == b && u.pool == pool {
-			continue // unchanged objects keep their identity from view to view
-		}
-		s.reach(u, b, pool)
-		if u.backend == nil || u.backend.BackendSpec.Drain != b.Drain || u.backend.AdminState != b.AdminState {
-			u.expired = false
-		}
-		another := u.backend != nil && u.backend.Gen != b.Gen
-		if another {
-			u.load.Store(nil)
-		}
-		if another || home.conf.Load().Outlier.ConsecutiveErrors == 0 {
-			u.readmit(0)
-		}
-		u.backend, u.pool = b, pool
-		u.home.Store(home)
-		// A backend that comes with a verdict was there before: it is this node that is new.
-		s.allow(u, s.warm && !(fresh && b.Verdict == state.VerdictUp))
-	}
-	for id, u := range s.byID {
-		if u.seen == s.gen {
-			continue
-		}
-		// The flags go first: a request that counts itself after this sees them.
-		u.backend, u.pool, u.veto = nil, nil, veto{}
-		u.configure(0)
-		u.readmit(0)
-		if u.InFlight() == 0 {
-			delete(s.byID, id)
-		}
-	}
-	s.sweep()
-	s.settle()
-	s.warm = s.warm || len(s.byID) > 0
-	s.applied.Store(v.Index)
-}
 
 // allow puts what configuration and health say of a backend in force. One that becomes usable starts slowly, if
 // it may.
@@ -182,27 +119,6 @@ func (s *Set) allow(u *Upstream, slowly bool) {
 	u.configure(w)
 }
 
-// settle brings the pools in line with what Update has counted, and lets in who waits for what it changed.
-func (s *Set) settle() {
-	waiting := false
-	for id, p := range s.pools {
-		p.size.Store(int32(p.members))
-		p.members = 0
-		waiting = waiting || p.waiting.Load() > 0
-		if p.seen != s.gen {
-			delete(s.pools, id)
-		}
-	}
-	if !waiting {
-		return
-	}
-	for _, u := range s.byID {
-		if p := u.home.Load(); p != nil {
-			p.hand(u)
-		}
-	}
-}
-
 // reach gives an upstream the endpoint that its configuration asks for.
 func (s *Set) reach(u *Upstream, b *state.Backend, pool *state.Pool) {
 	old := u.endpoint.Load()
@@ -213,7 +129,7 @@ func (s *Set) reach(u *Upstream, b *state.Backend, pool *state.Pool) {
 	addr, err := state.ParseAddress(b.Address)
 	if err != nil { // Apply lets no such address in; without an endpoint the backend takes no traffic
 		s.cfg.Logger.Error("backend address cannot be used", "backend", b.ID, "error", err)
-		u.endpoint.Store(nil)
+		s.goTo(u, nil)
 		return
 	}
 	if old != nil && old.Address == addr && old.Protocol == key.protocol && old.TLS == key.tls && old.Proxy == key.proxy {
@@ -222,7 +138,7 @@ func (s *Set) reach(u *Upstream, b *state.Backend, pool *state.Pool) {
 	if old != nil && old.Address != addr {
 		u.latency.reset() // another server
 	}
-	u.endpoint.Store(&Endpoint{
+	s.goTo(u, &Endpoint{
 		Address: addr, HostPort: addr.HostPort(), Protocol: key.protocol, TLS: key.tls, Transport: s.transport(key), Proxy: key.proxy,
 	})
 }
@@ -238,25 +154,6 @@ func flagsOf(b *state.Backend, pool *state.Pool, vetoed bool) uint64 {
 		f |= bitWatched
 	}
 	return f
-}
-
-// sweep drops transports that no endpoint uses any more. Requests that run on them go on.
-func (s *Set) sweep() {
-	if len(s.transports) < 2 {
-		return
-	}
-	used := make(map[transportKey]bool, len(s.transports))
-	for _, u := range s.byID {
-		if ep := u.endpoint.Load(); ep != nil {
-			used[transportKey{ep.Protocol, ep.TLS, ep.Proxy}] = true
-		}
-	}
-	for key, t := range s.transports {
-		if !used[key] {
-			t.CloseIdleConnections()
-			delete(s.transports, key)
-		}
-	}
 }
 
 // Applied is the index of the view that the flags are in line with.

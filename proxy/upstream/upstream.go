@@ -63,7 +63,6 @@ type Upstream struct {
 	pool    *state.Pool
 	veto    veto
 	expired bool // see Set.Expire
-	seen    uint64
 
 	running running
 }
