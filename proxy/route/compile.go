@@ -1,6 +1,7 @@
 package route
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,16 @@ import (
 	"github.com/lbnode/lbnode/stats"
 )
 
+const (
+	// rankGap is between the ranks of neighbours in a table that was made from nothing: forty rules fit in between
+	// however they come.
+	rankGap = 1 << 40
+	// manyRoutes is how many routes may change before all are placed anew, as a part of all (one in so many).
+	manyRoutes = 16
+	// spareBalancers is how many balancers may be left behind by routes that changed.
+	spareBalancers = 256
+)
+
 // Compiler makes tables and keeps what successive tables share.
 type Compiler struct {
 	set *upstream.Set
@@ -21,45 +32,203 @@ type Compiler struct {
 	clients *shape.Clients // of rate limits
 
 	mu    sync.Mutex // guards the rest
+	view  *state.View
+	keys  uint64 // upstream.Set.StickyGen
+	table *Table // the last one; nil = none
+	// gen is the number of the last table. What is marked with an older one is shared with tables that are in use.
+	gen   uint64
 	pools map[string]*pool
 	rules map[string]*rule
+	slots map[groupKey]int // of pools and algorithms in the table's balancers; the key's tags are pool ids
+	first int              // balancers in the last table made from nothing
+	// placed counts the entries that Compile has put in their places.
+	placed int
 }
 
 // NewCompiler makes a compiler whose tables pick from set and count in reg.
 func NewCompiler(set *upstream.Set, reg *stats.Registry) *Compiler {
-	return &Compiler{set: set, reg: reg, clients: shape.NewClients()}
+	return &Compiler{
+		set: set, reg: reg, clients: shape.NewClients(), view: state.NewView(),
+		pools: map[string]*pool{}, rules: map[string]*rule{},
+	}
 }
 
-// Compile makes the table of a view. The set must have been updated with this view or a newer one before.
+// Compile makes the table of a view. The set must have been updated with this view or a newer one before. It makes
+// anew what differs from the view compiled before, and shares the rest with its table.
 func (c *Compiler) Compile(v *state.View) *Table {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := &Table{
-		exact: map[string]*hostRoutes{}, suffix: map[string]*hostRoutes{},
-		frontends: map[string]frontend{}, wildcards: map[string]frontend{},
+	keys := c.set.StickyGen() // before any token is asked for
+	renewed, changed := c.updatePools(v, keys)
+	routes := c.changedRoutes(v, renewed)
+	c.gen++
+	t := c.revise(v, routes, changed)
+	if t == nil {
+		t = c.build(v)
 	}
-	tags := t.addFrontends(v)
-	c.pools = c.compilePools(v)
-	rules := c.compileRules(v)
-
-	targets, entries := make([]Target, len(rules)), make([]entry, len(rules))
-	balancers := map[groupKey]*balancer{}
-	for rank, r := range rules {
-		to := func(t *Target, pool string) *Target {
-			c.target(t, v, r.route, pool, balancers, tags)
-			return t
-		}
-		to(&targets[rank], r.route.BackendPool)
-		c.shaping(&targets[rank], r, func(pool string) *Target { return to(new(Target), pool) })
-		entries[rank] = entry{rank: rank, rule: r, target: &targets[rank]}
-		t.add(&entries[rank])
-	}
-	t.routes, t.entries = len(rules), entries
+	c.view, c.keys, c.table = v, keys, t
 	return t
 }
 
-// addFrontends fills the host maps and returns the distinct tag sets; number 0 is the empty one.
-func (t *Table) addFrontends(v *state.View) []string {
+// build makes a table from nothing but rules and pools.
+func (c *Compiler) build(v *state.View) *Table {
+	t := &edit{Table: &Table{exact: map[string]*hostRoutes{}, suffix: map[string]*hostRoutes{}}, gen: c.gen, exact: true, suffix: true, fresh: true}
+	t.addFrontends(v)
+	rules := slices.SortedFunc(maps.Values(c.rules), before)
+	old, oldSlots := c.table, c.slots
+	c.slots = map[groupKey]int{}
+	t.entries = make([]*entry, len(rules))
+	for i, r := range rules {
+		t.entries[i] = c.enter(t, v, r, uint64(i+1)*rankGap)
+	}
+	c.first = len(t.balancers)
+	if old != nil {
+		for key, i := range c.slots {
+			if k, ok := oldSlots[key]; ok && k < len(old.balancers) {
+				t.balancers[i].warm(old.balancers[k])
+			}
+		}
+	}
+	return t.Table
+}
+
+// revise makes a table out of the last one, in which only the given routes and pools have changed; nil: it is better
+// made from nothing.
+func (c *Compiler) revise(v *state.View, routes []routeChange, pools map[string]bool) *Table {
+	if c.table == nil || len(routes) > 16+len(c.table.entries)/manyRoutes || len(c.table.balancers) > spareBalancers+2*c.first {
+		return nil
+	}
+	next := *c.table
+	t := &edit{Table: &next, gen: c.gen}
+	t.balancers = slices.Clone(t.balancers)
+	if len(v.Changed(c.view, state.KindFrontend)) > 0 {
+		before := t.tags
+		t.addFrontends(v)
+		if !slices.Equal(before, t.tags) {
+			for i, b := range t.balancers {
+				t.balancers[i] = newBalancer(b.pool, b.alg, t.tags)
+			}
+		}
+	}
+	for id := range pools {
+		for _, alg := range append(state.Algorithms(), "") { // none, if a route's pool was missing
+			if i, ok := c.slots[groupKey{alg, id}]; ok {
+				b := newBalancer(c.poolOr(id), alg, t.tags)
+				b.warm(t.balancers[i])
+				t.balancers[i] = b
+			}
+		}
+	}
+	if len(routes) > 0 && !c.place(t, v, routes) {
+		return nil
+	}
+	return t.Table
+}
+
+// place puts changed routes in their places; false: there is no room for one.
+func (c *Compiler) place(t *edit, v *state.View, routes []routeChange) bool {
+	t.entries = slices.Clone(t.entries)
+	var moved []*rule
+	for _, r := range routes {
+		if r.old == nil {
+			moved = append(moved, r.new)
+			continue
+		}
+		at := position(t.entries, r.old)
+		old := t.entries[at]
+		t.drop(old)
+		if r.new != nil && fits(t.entries, at, r.new) {
+			t.entries[at] = c.enter(t, v, r.new, old.rank)
+			continue
+		}
+		t.entries = slices.Delete(t.entries, at, at+1)
+		if r.new != nil {
+			moved = append(moved, r.new)
+		}
+	}
+	for _, r := range moved {
+		at := position(t.entries, r)
+		rank, ok := between(t.entries, at)
+		if !ok {
+			return false
+		}
+		t.entries = slices.Insert(t.entries, at, c.enter(t, v, r, rank))
+	}
+	return true
+}
+
+// enter makes the entry of a rule and puts it in its place in the index.
+func (c *Compiler) enter(t *edit, v *state.View, r *rule, rank uint64) *entry {
+	e := &entry{rank: rank, rule: r, target: c.newTarget(t, v, r)}
+	t.add(e)
+	c.placed++
+	return e
+}
+
+// fits says that a rule may stand in the place of the one at an index.
+func fits(entries []*entry, at int, r *rule) bool {
+	return (at == 0 || before(entries[at-1].rule, r) < 0) && (at+1 == len(entries) || before(r, entries[at+1].rule) < 0)
+}
+
+// position is where a rule stands among all entries, or would stand.
+func position(entries []*entry, r *rule) int {
+	at, _ := slices.BinarySearchFunc(entries, r, func(e *entry, r *rule) int { return before(e.rule, r) })
+	return at
+}
+
+// between is a rank for an entry to come at an index; false: its neighbours leave no room.
+func between(entries []*entry, at int) (rank uint64, ok bool) {
+	var lo uint64
+	if at > 0 {
+		lo = entries[at-1].rank
+	}
+	if at == len(entries) {
+		return lo + rankGap, lo+rankGap > lo
+	}
+	rank = lo + (entries[at].rank-lo)/2
+	return rank, rank > lo
+}
+
+// routeChange is a route's rule before and after a change; nil = none. Both may be the same, with a pool that changed.
+type routeChange struct{ old, new *rule }
+
+// changedRoutes brings the rules in line with a view and returns what changed: routes, and those of changed pools.
+func (c *Compiler) changedRoutes(v *state.View, pools map[string]bool) []routeChange {
+	var out []routeChange
+	done := map[string]bool{}
+	for _, id := range v.Changed(c.view, state.KindRoute) {
+		done[id] = true
+		old := c.rules[id]
+		r, ok := v.Route(id)
+		if !ok {
+			delete(c.rules, id)
+			out = append(out, routeChange{old: old})
+			continue
+		}
+		next := newRule(r)
+		next.shape = shape.Compile(&r.RouteSpec, old.shaped(), c.clients)
+		c.rules[id] = next
+		out = append(out, routeChange{old, next})
+	}
+	if len(pools) == 0 || c.table == nil {
+		return out
+	}
+	for _, e := range c.table.entries {
+		if r := e.rule.route; !done[r.ID] && usesAny(r, pools) {
+			out = append(out, routeChange{e.rule, e.rule})
+		}
+	}
+	return out
+}
+
+func usesAny(r *state.Route, pools map[string]bool) bool {
+	return pools[r.BackendPool] || pools[r.Mirror.Pool] ||
+		slices.ContainsFunc(r.Split, func(s state.Share) bool { return pools[s.Pool] })
+}
+
+// addFrontends fills the host maps and the distinct tag sets; number 0 is the empty one.
+func (t *Table) addFrontends(v *state.View) {
+	t.frontends, t.wildcards = map[string]frontend{}, map[string]frontend{}
 	tags, numbers := []string{""}, map[string]int{"": 0}
 	for f := range v.Frontends() {
 		key := strings.Join(f.RequiredTags, "\x00")
@@ -77,54 +246,19 @@ func (t *Table) addFrontends(v *state.View) []string {
 			}
 		}
 	}
-	return tags
+	t.tags = tags
 }
 
-// compilePools returns the pools of a view, the old ones where nothing changed.
-func (c *Compiler) compilePools(v *state.View) map[string]*pool {
-	pools := make(map[string]*pool, v.Len(state.KindPool))
-	keys := c.set.StickyGen() // before any token is asked for
-	for p := range v.Pools() {
-		var members []tagged
-		limited := p.MaxConnections > 0
-		for b := range v.PoolBackends(p.ID) {
-			if u := c.set.Get(b.ID); u != nil {
-				m := tagged{tags: b.Tags}
-				m.Upstream, m.Weight = u, b.Weight
-				members = append(members, m)
-				limited = limited || b.MaxConnections > 0
-			}
-		}
-		if old := c.pools[p.ID]; old != nil && old.same(&p.PoolSpec, members) && old.sameProtection(&p.PoolSpec, limited, keys) {
-			pools[p.ID] = old
-			continue
-		}
-		pools[p.ID] = &pool{spec: p.PoolSpec, members: members, protection: protect(&p.PoolSpec, members, limited, keys)}
-	}
-	return pools
+// newTarget makes a rule's target and those of its split and mirror.
+func (c *Compiler) newTarget(t *edit, v *state.View, r *rule) *Target {
+	to := func(pool string) *Target { return c.target(t, v, r.route, pool) }
+	out := to(r.route.BackendPool)
+	c.shaping(out, r, to)
+	return out
 }
 
-// compileRules returns the rules of a view in order, the old ones where nothing changed.
-func (c *Compiler) compileRules(v *state.View) []*rule {
-	n := v.Len(state.KindRoute)
-	kept, list := make(map[string]*rule, n), make([]*rule, 0, n)
-	for r := range v.Routes() {
-		old := c.rules[r.ID]
-		if old == nil || old.route != r {
-			next := newRule(r)
-			next.shape = shape.Compile(&r.RouteSpec, old.shaped(), c.clients)
-			old = next
-		}
-		kept[r.ID] = old
-		list = append(list, old)
-	}
-	c.rules = kept
-	slices.SortFunc(list, before)
-	return list
-}
-
-func (c *Compiler) target(t *Target, v *state.View, r *state.Route, poolID string, balancers map[groupKey]*balancer, tags []string) {
-	*t = Target{
+func (c *Compiler) target(table *edit, v *state.View, r *state.Route, poolID string) *Target {
+	t := &Target{
 		RouteID: r.ID, Pool: poolID, Algorithm: r.Algorithm, Hash: r.Hash, Retries: r.Retries,
 		Connect:   time.Duration(r.Timeouts.Connect),
 		FirstByte: time.Duration(r.Timeouts.FirstByte),
@@ -145,51 +279,28 @@ func (c *Compiler) target(t *Target, v *state.View, r *state.Route, poolID strin
 		t.Retry, t.Sticky = newRetry(p.Retry), newSticky(p.Sticky)
 	}
 	key := groupKey{t.Algorithm, poolID}
-	if t.balancer = balancers[key]; t.balancer == nil {
-		p := c.pools[poolID]
-		if p == nil { // deleted by force: the route stays and answers 503
-			p = &pool{spec: state.PoolSpec{ID: poolID}}
-		}
-		t.balancer = &balancer{pool: p, alg: t.Algorithm, tags: tags, groups: make([]atomic.Pointer[Group], len(tags))}
-		balancers[key] = t.balancer
+	slot, ok := c.slots[key]
+	if !ok {
+		slot = len(table.balancers)
+		c.slots[key] = slot
+		table.balancers = append(table.balancers, newBalancer(c.poolOr(poolID), t.Algorithm, table.tags))
 	}
+	t.balancer = slot
+	return t
 }
 
-// add puts an entry in its place. Entries come in the order of rank.
-func (t *Table) add(e *entry) {
-	r := e.rule
-	var h *hostRoutes
-	switch {
-	case r.host == "":
-		if t.any == nil {
-			t.any = &hostRoutes{first: e.rank}
-		}
-		h = t.any
-	case r.wild:
-		h = hostIn(t.suffix, r.host, e.rank)
-	default:
-		h = hostIn(t.exact, r.host, e.rank)
-	}
-	switch r.route.Match.PathType {
-	case state.PathExact:
-		if h.exact == nil {
-			h.exact = map[string][]*entry{}
-		}
-		h.exact[r.path] = append(h.exact[r.path], e)
-	case state.PathRegex:
-		n := h.tree.at(r.path)
-		n.regex = append(n.regex, e)
-	default:
-		n := h.tree.at(r.path)
-		n.prefix = append(n.prefix, e)
-	}
+func newBalancer(p *pool, alg state.Algorithm, tags []string) *balancer {
+	return &balancer{pool: p, alg: alg, tags: tags, groups: make([]atomic.Pointer[Group], len(tags))}
 }
 
-func hostIn(m map[string]*hostRoutes, host string, rank int) *hostRoutes {
-	h := m[host]
-	if h == nil {
-		h = &hostRoutes{first: rank}
-		m[host] = h
+// warm makes the groups that were in use in another balancer, so that no request has to.
+func (b *balancer) warm(old *balancer) {
+	for n := range old.groups {
+		if old.groups[n].Load() == nil {
+			continue
+		}
+		if at := slices.Index(b.tags, old.tags[n]); at >= 0 {
+			b.group(at)
+		}
 	}
-	return h
 }

@@ -32,8 +32,8 @@ const maxGot = 200
 // Clauses says how a request meets the conditions of the route that it was matched to.
 func (t *Table) Clauses(r *Request, routeID string) []Clause {
 	_, clean, err := readings(r.Path)
-	for i := range t.entries {
-		if e := &t.entries[i]; err == nil && e.rule.route.ID == routeID {
+	for _, e := range t.entries {
+		if err == nil && e.rule.route.ID == routeID {
 			return e.rule.clauses(r, normalHost(r.Host), clean)
 		}
 	}
@@ -57,8 +57,8 @@ func (t *Table) Nearly(r *Request, taken string, limit int) []Near {
 	order := func(a, b scored) int {
 		return cmp.Or(cmp.Compare(a.fails, b.fails), cmp.Compare(b.holds, a.holds), cmp.Compare(b.common, a.common))
 	}
-	for i := range t.entries {
-		rule := t.entries[i].rule
+	for _, e := range t.entries {
+		rule := e.rule
 		if rule.route.ID == taken {
 			continue
 		}

@@ -122,8 +122,8 @@ func explained(t *Table, r *Request) error {
 			return fmt.Errorf("the clauses of %s, which took the request, are %+v", taken, list)
 		}
 	}
-	for i := range t.entries {
-		rule := t.entries[i].rule
+	for _, e := range t.entries {
+		rule := e.rule
 		if all := holds(rule.clauses(r, normalHost(r.Host), r.Path)); all && taken == "" {
 			return fmt.Errorf("no route took the request, but all clauses of %s hold", rule.route.ID)
 		} else if all {

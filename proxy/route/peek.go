@@ -27,7 +27,7 @@ type Candidate struct {
 
 // RequiredTags are the tags that a backend must have for the request's frontend, sorted.
 func (m Match) RequiredTags() []string {
-	if tags := m.Target.balancer.tags[m.tags]; tags != "" {
+	if tags := m.table.tags[m.tags]; tags != "" {
 		return strings.Split(tags, "\x00")
 	}
 	return nil
@@ -38,7 +38,7 @@ func (m Match) RequiredTags() []string {
 func (m Match) Candidates() iter.Seq[Candidate] {
 	required := m.RequiredTags()
 	return func(yield func(Candidate) bool) {
-		for _, t := range m.Target.balancer.pool.members {
+		for _, t := range m.table.balancers[m.Target.balancer].pool.members {
 			var missing []string
 			for _, tag := range required {
 				if _, ok := slices.BinarySearch(t.tags, tag); !ok {

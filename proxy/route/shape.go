@@ -62,7 +62,7 @@ func (m *Match) EachGroup(f func(*Group) bool) bool {
 		return f(m.Group)
 	}
 	for _, t := range m.Target.split.shares {
-		if !f(t.balancer.group(m.tags)) {
+		if !f(m.table.group(t, m.tags)) {
 			return false
 		}
 	}
@@ -74,7 +74,7 @@ func (m *Match) MirrorGroup() *Group {
 	if m.Target.Mirror == nil {
 		return nil
 	}
-	return m.Target.Mirror.Target.balancer.group(m.tags)
+	return m.table.group(m.Target.Mirror.Target, m.tags)
 }
 
 // SameReading says whether a path can be read in one way only: without dot segments, backslashes and escaped

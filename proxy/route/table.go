@@ -41,6 +41,7 @@ type Match struct {
 	Group    *Group
 	Frontend string // id of the frontend whose host fits, "" = none
 	tags     int    // number of the frontend's tag set
+	table    *Table
 }
 
 // Target is a route as the proxy needs it. It is immutable.
@@ -65,18 +66,20 @@ type Target struct {
 
 	split    *split // nil = one pool
 	total    *stats.Handle
-	balancer *balancer
+	balancer int // index in Table.balancers
 }
 
-// Table is all routes of one view, compiled. It is immutable.
+// Table is all routes of one view, compiled. It is immutable. Successive tables share what has not changed: rules,
+// targets, parts of the index, pools.
 type Table struct {
 	exact     map[string]*hostRoutes
 	suffix    map[string]*hostRoutes // by ".suffix"
 	any       *hostRoutes
 	frontends map[string]frontend // by host
 	wildcards map[string]frontend // by ".suffix"
-	routes    int
-	entries   []entry // all of them, by rank
+	entries   []*entry            // all of them, by rank
+	balancers []*balancer
+	tags      []string // the frontends' tag sets by number, each joined by NUL
 }
 
 type frontend struct {
@@ -86,14 +89,16 @@ type frontend struct {
 
 // entry is a rule at its place in the order of all rules.
 type entry struct {
-	rank   int
+	rank   uint64 // grows along the order, with gaps for rules to come
 	rule   *rule
 	target *Target
 }
 
 // hostRoutes is the routes of one host pattern. Lists are in the order of rank.
 type hostRoutes struct {
-	first int // lowest rank in here
+	gen   uint64 // see Compiler.gen
+	size  int
+	first uint64 // no rank in here is lower
 	exact map[string][]*entry
 	tree  node
 }
@@ -105,7 +110,7 @@ func (t *Target) Count(k stats.Kind) {
 }
 
 // Len is the number of routes.
-func (t *Table) Len() int { return t.routes }
+func (t *Table) Len() int { return len(t.entries) }
 
 // Match finds where a request goes: ErrNoRoute, ErrBadPath or ErrAmbiguous if nowhere. It allocates only for
 // unusual paths and hosts in upper case.
@@ -124,8 +129,11 @@ func (t *Table) Match(r *Request) (Match, error) {
 	}
 	f := t.frontend(host)
 	to := e.target.dealt(r)
-	return Match{Target: to, Group: to.balancer.group(f.tags), Frontend: f.id, tags: f.tags}, nil
+	return Match{Target: to, Group: t.group(to, f.tags), Frontend: f.id, tags: f.tags, table: t}, nil
 }
+
+// group is the group of a target for a tag set.
+func (t *Table) group(to *Target, tags int) *Group { return t.balancers[to.balancer].group(tags) }
 
 func (t *Table) find(r *Request, host, path string) *entry {
 	var best *entry
@@ -205,38 +213,4 @@ func (t *Table) frontend(host string) frontend {
 		i += 1 + k
 	}
 	return frontend{}
-}
-
-// node is a radix tree over the bytes of paths.
-type node struct {
-	label  string
-	index  string // first bytes of the kids' labels
-	kids   []*node
-	prefix []*entry
-	regex  []*entry // by their literal beginning
-}
-
-// at returns the node for a path, making it if need be.
-func (n *node) at(path string) *node {
-	for path != "" {
-		k := strings.IndexByte(n.index, path[0])
-		if k < 0 {
-			kid := &node{label: path}
-			n.index += path[:1]
-			n.kids = append(n.kids, kid)
-			return kid
-		}
-		kid := n.kids[k]
-		same := 0
-		for same < len(path) && same < len(kid.label) && path[same] == kid.label[same] {
-			same++
-		}
-		if same < len(kid.label) {
-			kid.label = kid.label[same:]
-			kid = &node{label: path[:same], index: kid.label[:1], kids: []*node{kid}}
-			n.kids[k] = kid
-		}
-		n, path = kid, path[same:]
-	}
-	return n
 }
