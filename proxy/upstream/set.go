@@ -81,7 +81,7 @@ type Set struct {
 	view       *state.View          // the one applied; what it shares with the next one is not looked at
 	leaving    map[*Upstream]bool   // removed while requests are on them
 	users      map[transportKey]int // upstreams with an endpoint on the transport
-	warm       bool // a view with backends has been applied: one that comes up now really does
+	warm       bool                 // a view with backends has been applied: one that comes up now really does
 
 	ejectMu sync.Mutex // after mu; guards what Upstream says it guards, and closed
 	closed  bool
