@@ -34,6 +34,13 @@ func (n *Node) Propose(ctx context.Context, cmd []byte) (resp []byte, index uint
 			return err
 		},
 		func(ctx context.Context, addr string) (err error) {
+			id, now := n.leader()
+			if now != addr {
+				return fmt.Errorf("%w: another node leads now", errNotTaken)
+			}
+			if err := n.leaderUnderstands(id, cmd); err != nil {
+				return err
+			}
 			resp, index, err = n.forward(ctx, addr, cmd)
 			return err
 		})

@@ -9,7 +9,9 @@ import (
 // takes a command only once every member, voter or not, understands it: each says
 // in its status, and in its claim, which is passed on and kept on disk, up to
 // which protocol it does. A member that is dead counts with what it said last;
-// one that was never heard of counts as the oldest.
+// one that was never heard of counts as the oldest. A leader that is older than the
+// node which was asked cannot know what it does not understand, so that node looks
+// at the leader's protocol before it sends it anything.
 
 // oldestProtocol is what every lbnode understands.
 const oldestProtocol = 1
@@ -60,4 +62,21 @@ func (n *Node) understood(cmd []byte) error {
 		return fmt.Errorf("%w: the change needs command protocol %d; upgrade, or remove if it is gone for good: %s", ErrOldMember, needs, strings.Join(who, ", "))
 	}
 	return nil
+}
+
+// leaderUnderstands is nil if the leader, another node, understands cmd and can so
+// judge whether all others do.
+func (n *Node) leaderUnderstands(id string, cmd []byte) error {
+	if n.cfg.Requires == nil {
+		return nil
+	}
+	needs := n.cfg.Requires(cmd)
+	has, version := n.speaks(id)
+	switch {
+	case has >= needs:
+		return nil
+	case version == "" && n.book.speaks(id) == 0:
+		return fmt.Errorf("%w: it is not known yet whether the leader (%s) understands the change", errNotTaken, id)
+	}
+	return fmt.Errorf("%w: the change needs command protocol %d, the leader does %d; upgrade %s", ErrOldMember, needs, has, id)
 }

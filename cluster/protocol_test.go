@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -67,6 +68,28 @@ func TestPropose_oldMember(t *testing.T) {
 		if strings.HasPrefix(cmd, "new ") && cmd != "new alone" && cmd != "new in the end" {
 			t.Errorf("%q was committed", cmd)
 		}
+	}
+}
+
+// TestPropose_oldLeader: a leader that takes whatever it is given gets nothing from a
+// newer node that it would not understand.
+func TestPropose_oldLeader(t *testing.T) {
+	t.Parallel()
+	old := testConfig(t, "a")
+	old.Meta.Proto = [2]uint8{1, 1}
+	a := start(t, old)
+	a.waitJoined()
+	cfg := testConfig(t, "b")
+	cfg.Join, cfg.NonVoter = []string{a.Advertise()}, true // so that a leads
+	cfg.Requires, cfg.Meta.Proto = func(cmd []byte) uint8 { return 1 + uint8(strings.Count(string(cmd), "new")) }, [2]uint8{1, 2}
+	b := start(t, cfg)
+	b.waitJoined()
+	_, _, err := b.Propose(t.Context(), []byte("new for an old leader"))
+	wantError(t, err, ErrOldMember, "protocol 2", "upgrade a")
+	b.propose("as ever")
+	sameState(t, []*member{a, b})
+	if got := a.fsm.list(); slices.Contains(got, "new for an old leader") {
+		t.Errorf("the old leader has committed what it does not understand: %q", got)
 	}
 }
 

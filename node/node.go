@@ -221,7 +221,7 @@ func (n *Node) buildCluster() error {
 		NodeID: n.cfg.Name, DataDir: n.cfg.DataDir, Addr: n.cfg.ClusterAddr, Advertise: n.cfg.AdvertiseAddr,
 		Join: n.cfg.Join, BootstrapExpect: n.cfg.BootstrapExpect, NonVoter: n.cfg.NonVoter,
 		Keys: keys, Meta: n.meta(), FSM: n.fsm, InitCommand: initCommand, Logger: n.log, Timing: n.opts.Timing,
-		Reserve: n.cfg.DiskReserve, Essential: essential, Requires: requires, Sealed: n.sealedWith,
+		Reserve: n.cfg.DiskReserve, Essential: essential, Requires: state.Requires, Sealed: n.sealedWith,
 	})
 	if err != nil {
 		return err
@@ -274,7 +274,7 @@ func essential(cmd []byte) bool {
 func (n *Node) meta() gossip.Meta {
 	return gossip.Meta{
 		API: n.apiURL(), Proxy: n.proxyAddr(), Version: n.opts.Version,
-		Proto: [2]uint8{1, protocol}, Voter: !n.cfg.NonVoter, Draining: n.draining(),
+		Proto: [2]uint8{1, state.CommandProtocol}, Voter: !n.cfg.NonVoter, Draining: n.draining(),
 	}
 }
 

@@ -11,23 +11,8 @@ import (
 	"github.com/lbnode/lbnode/state"
 )
 
-// protocol is the highest version of the command protocol that this node understands.
-const (
-	protocol       = 2
-	protocolReseal = 2 // from this one on there is state.TypeReseal
-	protocolBBB    = 2 // and state.TypeBBB
-)
-
-// requires is the lowest protocol of which a node understands an encoded command.
-func requires(cmd []byte) uint8 {
-	switch state.TypeOf(cmd) {
-	case state.TypeReseal:
-		return protocolReseal
-	case state.TypeBBB:
-		return protocolBBB
-	}
-	return 1
-}
+// protocolReseal is from which version of the command protocol on there is state.TypeReseal.
+const protocolReseal = 2
 
 const (
 	resealBatch   = 128 << 10 // bytes of secrets in one command

@@ -94,12 +94,10 @@ var (
 const (
 	envelopeFormat = 1
 	envelopeLen    = 8
-	commandVersion = 2
 )
 
-// version is the oldest one that knows all that a command asks for: a node that does not stops at it, instead
-// of doing half.
-func (c Command) version() byte {
+// oldVersion is the oldest version that knows all that a command asks for, as far as that came with the first two.
+func (c Command) oldVersion() byte {
 	if c.ConfirmWithin != 0 || c.Settle != nil || len(c.Scope) > 0 {
 		return 2
 	}
@@ -114,14 +112,15 @@ func (c Command) version() byte {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Encode writes a command as the log holds it: format, type, version and flags (a byte each), CRC-32C of
-// those four and the payload (big endian), payload in JSON.
+// those four and the payload (big endian), payload in JSON. The version is the oldest protocol that knows all that
+// the command asks for: a node that does not stops at it, instead of doing half. See [Requires].
 func Encode(c Command) ([]byte, error) {
 	payload, err := json.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("encode command: %w", err)
 	}
 	b := make([]byte, envelopeLen, envelopeLen+len(payload))
-	b[0], b[1], b[2] = envelopeFormat, byte(c.Type), c.version()
+	b[0], b[1], b[2] = envelopeFormat, byte(c.Type), c.needs(payload, newer())
 	b = append(b, payload...)
 	binary.BigEndian.PutUint32(b[4:], checksum(b))
 	return b, nil
@@ -149,7 +148,7 @@ func Decode(b []byte) (Command, error) {
 		return c, fmt.Errorf("%w: checksum %08x, want %08x", ErrCorrupt, got, want)
 	}
 	c.Type = CommandType(b[1] &^ ignorable)
-	known := b[0] == envelopeFormat && b[2] <= commandVersion && c.Type >= TypeInit && c.Type <= TypeReseal
+	known := b[0] == envelopeFormat && b[2] <= CommandProtocol && c.Type >= TypeInit && c.Type <= TypeReseal
 	if !known {
 		err := ErrUnknownCommand
 		if b[1]&ignorable != 0 {

@@ -193,7 +193,7 @@ func TestDecode_refuses(t *testing.T) {
 		{"newer format", resum(with(0, 2)), ErrUnknownCommand},
 		{"newer type", resum(with(1, 99)), ErrUnknownCommand},
 		{"type 0", resum(with(1, 0)), ErrUnknownCommand},
-		{"newer version", resum(with(2, commandVersion+1)), ErrUnknownCommand},
+		{"newer version", resum(with(2, CommandProtocol+1)), ErrUnknownCommand},
 		{"newer type that may be skipped", resum(with(1, 99|ignorable)), ErrIgnorable},
 		{"newer version that may be skipped", func() []byte { b := with(1, 2|ignorable); b[2] = 7; return resum(b) }(), ErrIgnorable},
 	} {

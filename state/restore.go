@@ -23,6 +23,8 @@ type Restoration struct {
 	Keep  []Kind `json:"keep,omitempty"`  // left as they are; only tokens and certificates can be
 	Force bool   `json:"force,omitempty"` // even if no admin is left among the tokens
 	Data  []byte `json:"data"`            // lines of restoredObject, compressed with gzip
+
+	needs uint8 // the protocol that knows all of Data, for Encode
 }
 
 type restoredObject struct {
@@ -38,9 +40,11 @@ func NewRestoration(objects iter.Seq[Spec]) (*Restoration, error) {
 		return nil, err
 	}
 	out := json.NewEncoder(zip)
+	var needs uint8
 	for o := range objects {
 		raw, err := json.Marshal(o)
 		if err == nil {
+			needs = max(needs, objectNeeds(o.Kind(), raw, newer()))
 			err = out.Encode(restoredObject{Kind: o.Kind(), Spec: raw})
 		}
 		if err != nil {
@@ -50,7 +54,7 @@ func NewRestoration(objects iter.Seq[Spec]) (*Restoration, error) {
 	if err := zip.Close(); err != nil {
 		return nil, err
 	}
-	return &Restoration{Data: buf.Bytes()}, nil
+	return &Restoration{Data: buf.Bytes(), needs: needs}, nil
 }
 
 // Specs goes through everything that operators say, in the order of kind and id.
