@@ -76,14 +76,14 @@ func tracks(r *http1.Request) (id, parent []byte) {
 	return id, parent
 }
 
-var nameRequestID = []byte(HeaderRequestID) // read only
+var nameRequestID = http1.NewName(HeaderRequestID)
 
 // Mark makes the fields of a request that is on its way to a backend say what the trail is.
 func (t *Trail) Mark(r *http1.Request) {
 	id, parent := tracks(r)
 	if id == nil {
 		r.Drop(http1.XRequestID)
-		r.Add(nameRequestID, t.ID()) // cannot be refused
+		r.AddNamed(nameRequestID, t.ID()) // cannot be refused
 	}
 	if parent == nil {
 		r.DropFunc(func(f *http1.Field) bool { return f.ID() == http1.Traceparent || f.ID() == http1.Tracestate })

@@ -162,11 +162,11 @@ func genuine(f *http1.Field, id http1.ID) bool {
 
 // Read only.
 var (
-	nameFor       = []byte("X-Forwarded-For")
-	nameProto     = []byte("X-Forwarded-Proto")
-	nameHost      = []byte("X-Forwarded-Host")
-	nameReal      = []byte("X-Real-Ip")
-	nameForwarded = []byte("Forwarded")
+	nameFor       = http1.NewName("X-Forwarded-For")
+	nameProto     = http1.NewName("X-Forwarded-Proto")
+	nameHost      = http1.NewName("X-Forwarded-Host")
+	nameReal      = http1.NewName("X-Real-Ip")
+	nameForwarded = http1.NewName("Forwarded")
 	protoHTTP     = []byte("http")
 	protoHTTPS    = []byte("https")
 )
@@ -212,25 +212,25 @@ func (c *Client) Forward(r *http1.Request, ep *upstream.Endpoint, scratch []byte
 		}
 		return false
 	})
-	// Add refuses only names and values that are not valid, and all of these are.
-	r.Add(nameFor, chain)
+	// Refused is only a value that is not valid, and all of these are.
+	r.AddNamed(nameFor, chain)
 	if !kept.proto {
 		proto := protoHTTP
 		if c.TLS {
 			proto = protoHTTPS
 		}
-		r.Add(nameProto, proto)
+		r.AddNamed(nameProto, proto)
 	}
 	if !kept.host && len(r.Host) > 0 {
-		r.Add(nameHost, r.Host)
+		r.AddNamed(nameHost, r.Host)
 	}
 	real := peer
 	if c.Addr != c.Peer && c.Addr.IsValid() {
 		real, scratch = appendAddr(scratch, c.Addr)
 	}
-	r.Add(nameReal, real)
+	r.AddNamed(nameReal, real)
 	if kept.forwarded {
-		r.Add(nameForwarded, forwarded)
+		r.AddNamed(nameForwarded, forwarded)
 	}
 	if len(r.Host) == 0 { // HTTP/1.0 without Host: RFC 9112 §3.2 wants one from us
 		s = len(scratch)

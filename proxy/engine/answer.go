@@ -35,7 +35,7 @@ func (l *loop) answerHead(e *exchange, b []byte) (int, bool) {
 	if l.instead(e, r.Status) {
 		return 0, false
 	}
-	e.first = e.at.Elapsed()
+	e.first = e.at.ElapsedAt(l.moment())
 	u.timer.deadline = 0
 	e.status, e.rbody, e.rleft = r.Status, r.Body, r.Length
 	e.reusable = r.KeepAlive()

@@ -214,6 +214,7 @@ func (l *loop) readServer(u *server) {
 			limit += len(u.in)
 		}
 		b, r := l.fillServer(u, l.buf[headroom:headroom+min(limit, readSize)])
+		l.at = l.clock() // once for all that is noted about these bytes
 		switch r {
 		case readAgain:
 			return

@@ -8,7 +8,7 @@ const (
 	readSize   = 256 << 10 // the loop's read buffer: one read takes what a socket holds
 	headroom   = 64 << 10  // in front of it: a head is rewritten next to its body
 	tailroom   = 16        // behind it: the end of a chunk
-	minClass   = 11        // 2 KiB
+	minClass   = 9         // 512 bytes: most heads
 	maxClass   = 20        // 1 MiB
 	classBytes = 4 << 20   // kept of each class
 )

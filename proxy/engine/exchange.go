@@ -14,8 +14,18 @@ import (
 	"github.com/lbnode/lbnode/stats"
 )
 
-// exchange is one request and its answer.
+// exchange is one request and its answer. What is not course stays with it for the next one.
 type exchange struct {
+	course
+	chunk  http1.Chunked // the request's body
+	rchunk http1.Chunked // the answer's
+	total  timer
+	idle   timer
+	ready  func(*upstream.Ticket, upstream.Attempt) // made once with the exchange
+}
+
+// course is what an exchange begins anew with each request.
+type course struct {
 	c       *client
 	u       *server
 	x       proxy.Exchange
@@ -41,15 +51,13 @@ type exchange struct {
 	waits  int64 // when the wait for the next piece of the body began; 0 = does not wait
 	left   int64
 	length int64 // left at the beginning
-	chunk  http1.Chunked
-	done   bool // the body is read
-	taken  bool // bytes of the body are gone
-	sent   bool // the head is on its way to the backend
-	parked bool // waits in the pool's queue
-	again  bool // has been sent to the same backend a second time
-	keeps  bool // what is taken of the body is kept
+	done   bool  // the body is read
+	taken  bool  // bytes of the body are gone
+	sent   bool  // the head is on its way to the backend
+	parked bool  // waits in the pool's queue
+	again  bool  // has been sent to the same backend a second time
+	keeps  bool  // what is taken of the body is kept
 	kept   []byte
-	ready  func(*upstream.Ticket, upstream.Attempt) // made once with the exchange
 
 	// The answer.
 	status   int
@@ -59,7 +67,6 @@ type exchange struct {
 	interim  int
 	rbody    http1.Body
 	rleft    int64
-	rchunk   http1.Chunked
 	coding   coding
 	reusable bool
 	close    bool // the client's connection ends with this answer
@@ -71,8 +78,6 @@ type exchange struct {
 	upEnd, downEnd bool // the client's, the backend's direction is over
 
 	in, out uint64
-	total   timer
-	idle    timer
 }
 
 // coding says how the body's framing changes on its way to the client.
@@ -127,8 +132,7 @@ func (l *loop) freeExchange(e *exchange) {
 	l.wheel.drop(&e.idle)
 	l.bufs.put(e.raw)
 	l.bufs.put(e.kept)
-	chunk, rchunk := e.chunk, e.rchunk
-	*e = exchange{chunk: chunk, rchunk: rchunk, total: timer{fire: e.total.fire}, idle: timer{fire: e.idle.fire}, ready: e.ready}
+	e.course = course{}
 	l.freeEx = append(l.freeEx, e)
 }
 
@@ -156,7 +160,7 @@ func (l *loop) oursAlone(g *route.Group) bool {
 }
 
 // ours says that a loop can speak to an endpoint: in clear text at a numeric address.
-func ours(ep *upstream.Endpoint) bool { return ep == nil || ep.Scheme == "http" && numeric(ep) }
+func ours(ep *upstream.Endpoint) bool { return ep == nil || ep.Scheme == "http" && ep.IP.IsValid() }
 
 // try begins attempts until one is on its way or none is left. rest is the input behind the head; what is
 // left of it comes back, nil if the connection no longer wants it. parsed says that l.req is this request.
@@ -354,7 +358,10 @@ func (l *loop) endAttempt(e *exchange, k upstream.Kind, err error) {
 		return
 	}
 	e.running = false
-	o := upstream.Outcome{Kind: k, Err: err, FirstByte: e.first, BytesIn: e.in, BytesOut: e.out}
+	if k != upstream.OK { // else the last byte has just been read
+		l.at = l.clock()
+	}
+	o := upstream.Outcome{Kind: k, Err: err, FirstByte: e.first, BytesIn: e.in, BytesOut: e.out, At: l.moment()}
 	if e.begun {
 		o.Status = e.status
 	}
@@ -362,7 +369,7 @@ func (l *loop) endAttempt(e *exchange, k upstream.Kind, err error) {
 		o.Duration = -1
 	}
 	if l.e.log != nil {
-		e.spent = e.at.Elapsed()
+		e.spent = e.at.ElapsedAt(o.At)
 	}
 	e.at.End(o)
 }
@@ -403,6 +410,7 @@ func (l *loop) fail(e *exchange, k upstream.Kind, err error) {
 // refuse answers with an answer of ours and ends the exchange.
 func (l *loop) refuse(e *exchange, f *proxy.Refusal) {
 	c := e.c
+	l.at = l.clock()
 	if c.st != nil {
 		l.refuseExchange(e, f)
 		return
@@ -443,12 +451,13 @@ func bodyOf(message []byte) uint64 {
 
 // account counts an exchange and frees it.
 func (l *loop) account(e *exchange) {
-	d := time.Duration(int64(time.Since(l.start)) - e.start)
+	d := time.Duration(l.at - e.start)
 	counted := d
 	if e.tunnel {
 		counted = -1
 	}
 	o := proxy.Outcome(e.status, e.kind, counted, e.in, e.out, l.shard)
+	o.End = l.moment()
 	if e.routed {
 		e.x.Finish(o)
 	}

@@ -36,6 +36,7 @@ type loop struct {
 	armed int64 // the tick that ends a park; 0 = none
 	start time.Time
 	now   int64 // since start, as of the last batch
+	at    int64 // the same, as of the last read from a backend or the end of an exchange, if that was later
 
 	slots     []slot
 	freeSlots []int32
@@ -166,7 +167,8 @@ func (l *loop) run() {
 		if n == 0 && len(l.again) == 0 && len(l.dirty) == 0 {
 			n = l.wait()
 		}
-		l.now = int64(time.Since(l.start))
+		l.now = l.clock()
+		l.at = l.now
 		for i := range evs[:n] {
 			l.event(&evs[i])
 		}
@@ -176,6 +178,13 @@ func (l *loop) run() {
 	}
 	l.cleanup()
 }
+
+// clock is the loop's time. It is read once for a batch and once for each read from a backend: a reading costs more than most
+// of what is done for a request.
+func (l *loop) clock() int64 { return int64(time.Since(l.start)) }
+
+// moment is l.at on the clock of everybody else.
+func (l *loop) moment() time.Time { return l.start.Add(time.Duration(l.at)) }
 
 // wait parks the goroutine on Go's poller until the epoll descriptor has events or a timer is due. Waiting
 // in epoll_wait itself would keep a thread, and cost a hand-over of the processor with each wake-up.

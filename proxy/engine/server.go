@@ -21,11 +21,6 @@ type pool struct {
 	idle []*server
 }
 
-func numeric(ep *upstream.Endpoint) bool {
-	_, err := netip.ParseAddr(ep.Host)
-	return err == nil
-}
-
 func (l *loop) pool(ep *upstream.Endpoint) (*pool, error) {
 	if p := l.pools[ep]; p != nil {
 		return p, nil
@@ -41,11 +36,10 @@ func (l *loop) pool(ep *upstream.Endpoint) (*pool, error) {
 
 // addrOf gives the address to dial, if it is a numeric one.
 func addrOf(ep *upstream.Endpoint) (netip.AddrPort, error) {
-	addr, err := netip.ParseAddr(ep.Host)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("backend address: %w", err)
+	if !ep.IP.IsValid() {
+		return netip.AddrPort{}, fmt.Errorf("backend address %q is none of IP", ep.Host)
 	}
-	return netip.AddrPortFrom(addr.Unmap(), ep.Port), nil
+	return netip.AddrPortFrom(ep.IP, ep.Port), nil
 }
 
 func (l *loop) takeIdle(ep *upstream.Endpoint) *server {

@@ -87,6 +87,30 @@ func (h *Head) Count(id ID) int {
 	return n
 }
 
+// Name is the name of fields that are added to every message: it is checked and looked up once.
+type Name struct {
+	name []byte
+	id   ID
+}
+
+// NewName panics on a name that Add refuses: it is for constants.
+func NewName(name string) Name {
+	var h Head
+	if why := h.Add([]byte(name), nil); why != OK {
+		panic("http1: " + name + ": " + why.String())
+	}
+	return Name{h.fields[0].name, h.fields[0].id}
+}
+
+// AddNamed is Add with less to check.
+func (h *Head) AddNamed(n Name, value []byte) Reason {
+	if !ValidValue(value) {
+		return BadFieldValue
+	}
+	h.add(n, value)
+	return OK
+}
+
 // Add appends a field. It refuses a name or value that is not valid, and the fields that Append writes
 // by itself: Host, the framing fields and the hop-by-hop ones.
 func (h *Head) Add(name, value []byte) Reason {
@@ -103,11 +127,15 @@ func (h *Head) Add(name, value []byte) Reason {
 	if id != Other && id <= writtenLast {
 		return BadFieldName
 	}
+	h.add(Name{name, id}, value)
+	return OK
+}
+
+func (h *Head) add(n Name, value []byte) {
 	if value == nil {
 		value = []byte{} // Get tells an empty value from none
 	}
-	h.fields = append(h.fields, Field{name: name, value: value, id: id})
-	return OK
+	h.fields = append(h.fields, Field{name: n.name, value: value, id: n.id})
 }
 
 // Drop removes every field with this ID, underscore twins included.

@@ -119,7 +119,10 @@ func (t *Table) Match(r *Request) (Match, error) {
 	if err != nil {
 		return Match{}, err
 	}
-	host := normalHost(r.Host)
+	host := ""
+	if t.byHost() {
+		host = normalHost(r.Host)
+	}
 	e := t.find(r, host, clean)
 	if sent != clean && t.find(r, host, sent) != e {
 		return Match{}, ErrAmbiguous
@@ -135,10 +138,17 @@ func (t *Table) Match(r *Request) (Match, error) {
 // group is the group of a target for a tag set.
 func (t *Table) group(to *Target, tags int) *Group { return t.balancers[to.balancer].group(tags) }
 
+// byHost says that a host makes a difference.
+func (t *Table) byHost() bool {
+	return len(t.exact)+len(t.suffix)+len(t.frontends)+len(t.wildcards) > 0
+}
+
 func (t *Table) find(r *Request, host, path string) *entry {
 	var best *entry
-	if h := t.exact[host]; h != nil {
-		best = h.find(r, path, best)
+	if len(t.exact) > 0 {
+		if h := t.exact[host]; h != nil {
+			best = h.find(r, path, best)
+		}
 	}
 	if len(t.suffix) > 0 {
 		for i := strings.IndexByte(host, '.'); i >= 0; {
@@ -163,7 +173,9 @@ func (h *hostRoutes) find(r *Request, path string, best *entry) *entry {
 	if best != nil && best.rank < h.first {
 		return best
 	}
-	best = first(h.exact[path], r, path, best)
+	if len(h.exact) > 0 {
+		best = first(h.exact[path], r, path, best)
+	}
 	n := &h.tree
 	for at := 0; ; {
 		best = first(n.regex, r, path, best)

@@ -71,6 +71,7 @@ type Outcome struct {
 	Duration  time.Duration // from Begin to the end; negative = an upgraded connection, kept out of latencies
 	BytesIn   uint64        // body bytes sent to the backend
 	BytesOut  uint64        // body bytes received from the backend
+	At        time.Time     // when it ended, with a monotonic reading; zero = now
 }
 
 // Failed says that the outcome speaks against the backend: it could not be reached, broke off, broke HTTP,

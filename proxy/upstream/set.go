@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -138,8 +139,9 @@ func (s *Set) reach(u *Upstream, b *state.Backend, pool *state.Pool) {
 	if old != nil && old.Address != addr {
 		u.latency.reset() // another server
 	}
+	ip, _ := netip.ParseAddr(addr.Host)
 	s.goTo(u, &Endpoint{
-		Address: addr, HostPort: addr.HostPort(), Protocol: key.protocol, TLS: key.tls, Transport: s.transport(key), Proxy: key.proxy,
+		Address: addr, HostPort: addr.HostPort(), IP: ip.Unmap(), Protocol: key.protocol, TLS: key.tls, Transport: s.transport(key), Proxy: key.proxy,
 	})
 }
 

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -78,7 +79,8 @@ type veto struct {
 // settings makes a new one, and running requests stay with theirs.
 type Endpoint struct {
 	state.Address
-	HostPort  string // what to dial
+	HostPort  string     // what to dial
+	IP        netip.Addr // Host, if it is an address and no name; else invalid
 	Protocol  state.Protocol
 	TLS       state.BackendTLS
 	Transport http.RoundTripper // shared by all backends with the same protocol, TLS settings and PROXY protocol
@@ -151,11 +153,21 @@ type Attempt struct {
 // Elapsed is the time since Begin.
 func (a Attempt) Elapsed() time.Duration { return a.Upstream.set.clock() - a.start }
 
+// ElapsedAt is Elapsed for whoever has looked at the clock already.
+func (a Attempt) ElapsedAt(now time.Time) time.Duration {
+	return now.Sub(a.Upstream.set.start) - a.start
+}
+
 // End ends the attempt: in-flight falls, latency and counters are recorded, and the observer hears of a
 // failure, or of the first success after one.
 func (a Attempt) End(o Outcome) {
 	u := a.Upstream
-	now := u.set.clock()
+	var now time.Duration
+	if o.At.IsZero() {
+		now = u.set.clock()
+	} else {
+		now = o.At.Sub(u.set.start)
+	}
 	if o.Duration == 0 {
 		o.Duration = now - a.start
 	}
@@ -166,7 +178,7 @@ func (a Attempt) End(o Outcome) {
 		u.latency.record(now, now-a.start)
 	}
 	u.stats.Record(stats.Outcome{
-		Status: o.Status, Kind: o.Kind.Stats(), Duration: o.Duration, BytesIn: o.BytesIn, BytesOut: o.BytesOut,
+		Status: o.Status, Kind: o.Kind.Stats(), Duration: o.Duration, BytesIn: o.BytesIn, BytesOut: o.BytesOut, End: o.At,
 	})
 	if observe := u.set.cfg.Observe; observe != nil {
 		failed := o.Failed()
