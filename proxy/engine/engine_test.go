@@ -57,3 +57,8 @@ func TestEngine_frames(t *testing.T) {
 	t.Parallel()
 	enginetest.RunFrames(t, newTestEngine)
 }
+
+func TestEngine_behavesBeforeH2C(t *testing.T) {
+	t.Parallel()
+	enginetest.RunBehind(t, newTestEngine, false, nil)
+}

@@ -430,6 +430,7 @@ func (l *loop) loseUp(u *server, k upstream.Kind, err error) {
 		for h.tab[i] != nil {
 			us := h.tab[i]
 			l.detach(us)
+			us.lost = true
 			l.breakUp(us, k, err)
 		}
 	}

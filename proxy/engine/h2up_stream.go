@@ -45,6 +45,7 @@ type upStream struct {
 	end     bool // END_STREAM has come
 
 	broken bool // no more comes than is in in
+	lost   bool // because the connection has ended
 	kind   upstream.Kind
 	err    error
 }

@@ -260,8 +260,10 @@ func (l *loop) serverWritable(u *server) {
 // serverGone handles the loss of a backend's connection.
 func (l *loop) serverGone(u *server, err error) {
 	e := u.e
-	if u.reused && !u.gotByte && e.replay && !e.begun {
-		// The keep-alive race (RFC 9112 §9.5): the backend closed as we sent. Same backend, fresh connection.
+	if u.reused && !u.gotByte && e.replay && !e.begun && (u.us == nil || u.us.lost && !e.again) {
+		// The keep-alive race (RFC 9112 §9.5): the backend closed as we sent. Same backend, fresh connection. A stream
+		// that was reset is no such race, and what carries many streams may be lost again: once.
+		e.again = u.us != nil
 		l.dropServer(e)
 		e.sent = false
 		if err := l.dial(e); err != nil {

@@ -59,7 +59,7 @@ type world struct {
 	e     proxy.Engine
 	addr  string
 	tls   *tls.Config // of clients; nil = in clear text
-	views *viewtest.Builder
+	views *views
 }
 
 // newWorld starts an engine before the backends. route is the rest of the route's document, beginning with a comma.
@@ -93,16 +93,21 @@ func newWorldWith(t testing.TB, mk New, set Settings, route string, backends ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, p: p, views: viewtest.New(t)}
-	w.views.Put(state.KindPool, `{"id":"web","algorithm":"round_robin","health":{"type":"none"}}`)
-	for i, b := range backends {
-		w.views.Put(state.KindBackend, fmt.Sprintf(`{"id":"b%d","address":%q,"pool":"web"}`, i, b))
+	w := &world{t: t, p: p, views: &views{Builder: viewtest.New(t)}}
+	define := func() {
+		w.views.Put(state.KindPool, `{"id":"web","algorithm":"round_robin","health":{"type":"none"}}`)
+		for i, b := range backends {
+			w.views.Put(state.KindBackend, fmt.Sprintf(`{"id":"b%d","address":%q,"pool":"web"}`, i, b))
+		}
+		w.views.Put(state.KindRoute, `{"id":"r","match":{"path":"/"},"backend_pool":"web"`+route+`}`)
+		w.update()
 	}
-	w.views.Put(state.KindRoute, `{"id":"r","match":{"path":"/"},"backend_pool":"web"`+route+`}`)
-	if err := p.Update(w.views.View()); err != nil {
-		t.Fatal(err)
-	}
+	define()
 	w.e = mk(t, p, set)
+	if b, ok := w.e.(*behind); ok {
+		w.views.by = b
+		define()
+	}
 	if err := w.e.Start(); err != nil {
 		t.Fatal(err)
 	}
