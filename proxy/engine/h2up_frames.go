@@ -429,6 +429,7 @@ func (l *loop) takeUpReset(u *server, f http2.FrameHeader, p []byte) http2.ErrCo
 	case code == http2.RefusedStream && !us.headed && us.interim == 0:
 		l.breakUp(us, upstream.ConnectFailed, errRefused)
 	default:
+		us.given = code == http2.Cancel
 		l.breakUp(us, upstream.Reset, errLostStream)
 	}
 	return http2.NoError

@@ -45,6 +45,7 @@ type upStream struct {
 	end     bool // END_STREAM has come
 
 	broken bool // no more comes than is in in
+	given  bool // up by the backend: RST_STREAM CANCEL
 	lost   bool // because the connection has ended
 	kind   upstream.Kind
 	err    error
@@ -214,8 +215,23 @@ func (l *loop) brokenUp(u *server) {
 	case upstream.ConnectFailed:
 		l.notTaken(u.e, us.err)
 	default:
+		if e := u.e; us.given && e.c.st != nil && !e.begun {
+			l.giveUp(e, us.err)
+			return
+		}
 		l.serverGone(u, us.err)
 	}
+}
+
+// giveUp passes on that a backend has given a request up, to a client that can be told so. A gRPC server does so when a
+// call's deadline has come, and a client that gets a 502 instead takes the service for down.
+func (l *loop) giveUp(e *exchange, err error) {
+	st := e.c.st
+	l.endAttempt(e, upstream.Reset, err)
+	l.dropServer(e)
+	e.kind = upstream.Reset.Stats()
+	l.account(e)
+	l.resetStream(st, http2.Cancel, endedByUs)
 }
 
 // notTaken sends a request again of which a backend has said that nothing was taken up: once to the same backend, as
