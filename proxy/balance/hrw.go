@@ -16,6 +16,8 @@ const (
 	rehashes = 16
 	// boundFloor is the number of requests up to which a member is never too loaded to get one of its keys.
 	boundFloor = 4
+	// floorFrom is from how many nodes on it is worth a division to pass over those that cannot win.
+	floorFrom = 48
 )
 
 // hrw is weighted rendezvous hashing (highest random weight) in two levels. Each member sits on one of 128
@@ -130,6 +132,14 @@ func winner(key uint64, nodes []node, most uint64) int {
 		return at
 	}
 	best := score(key, nodes[0])
+	if len(nodes) < floorFrom {
+		for i := 1; i < len(nodes); i++ {
+			if c := score(key, nodes[i]); c.beats(best) {
+				best, at = c, i
+			}
+		}
+		return at
+	}
 	floor := best.floor(most)
 	for i := 1; i < len(nodes); i++ {
 		n := nodes[i]
