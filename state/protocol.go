@@ -39,6 +39,9 @@ func Requires(cmd []byte) uint8 {
 // command in JSON.
 func (c Command) needs(payload []byte, newer map[string]uint8) uint8 {
 	s := search{newer, c.oldVersion()}
+	if c.Type == TypeBBB && c.Note != "" { // the field is old, its entry in the history is not
+		s.needs = max(s.needs, 3)
+	}
 	if c.Restore != nil {
 		s.needs = max(s.needs, c.Restore.needs)
 	}

@@ -116,6 +116,9 @@ func TestNeeds(t *testing.T) {
 	if got := (Command{}).needs([]byte(`{"dry":true}`), newer); got != 8 {
 		t.Errorf("needs of a new field of commands = %d, want 8", got)
 	}
+	if raw, err := Encode(orderedEnd()); err != nil || Requires(raw) != 3 {
+		t.Errorf("an order that leaves an entry in the history needs %d (%v), want 3", Requires(raw), err)
+	}
 	if got := (Command{Restore: &Restoration{needs: 5}}).needs([]byte(`{}`), newer); got != 5 {
 		t.Errorf("needs of a restoration = %d, want that of its objects, 5", got)
 	}
