@@ -126,8 +126,10 @@ func grpcDeadline(ctx context.Context, t *testing.T, w *grpcWorld) {
 	short, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_, err = w.tc.UnaryCall(wanting(short, wantsWait), &testgrpc.SimpleRequest{})
-	// The server resets the stream at the same moment. A client that is late to see its own deadline hears of that.
-	if c := status.Code(err); c != codes.DeadlineExceeded && (c != codes.Unavailable || short.Err() == nil) {
+	// The server resets the stream at the same moment, a little sooner or later than the client sees its own deadline.
+	// Where its reset cannot be passed on, a 502 says so.
+	end, _ := short.Deadline()
+	if c := status.Code(err); c != codes.DeadlineExceeded && (c != codes.Unavailable || time.Until(end) > 200*time.Millisecond) {
 		t.Errorf("after the deadline: %v, want DeadlineExceeded", err)
 	}
 	w.service.wantBegun(t)
