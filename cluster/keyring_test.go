@@ -220,6 +220,9 @@ func TestRotation(t *testing.T) {
 		t.Errorf("Keys (-want +got):\n%s", diff)
 	}
 
+	eventually(t, "the follower knows too that all use the new key", func() bool {
+		return slices.Equal(follower.Keys(ctx).Keys[0].UsedBy, want.Keys[0].UsedBy)
+	})
 	removed, err := follower.RemoveKey(ctx, old.Fingerprint(), false)
 	must(t, err)
 	if len(removed.Unconfirmed) > 0 {
